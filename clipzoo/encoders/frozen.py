@@ -1,0 +1,221 @@
+"""FrozenCLIP: an open_clip model whose weights never move, with gradients to its input."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from clipzoo.encoders import classifier_cache
+from clipzoo.encoders.pixels import Resize, check_pixels, fit_to_square, normalise_pixels, unit_rows
+from clipzoo.errors import ConfigError, DataError
+from clipzoo.prompts import Templates, class_prompts
+
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class FrozenCLIP(nn.Module):
+    """A CLIP with frozen weights: images and sentences in, unit fp32 rows out.
+
+    Made by :func:`clipzoo.load_clip`. Weights are in eval mode and need no gradient; gradients flow to the
+    input, so that pixels can be optimised through it.
+
+    Args:
+        model: an open_clip model (``encode_image``, ``encode_text``, ``logit_scale``, ``visual``).
+        tokenizer: from a list of sentences to token ids ``[N, context_length]``.
+        name: how the model is named in records.
+        precision: ``"fp32"``; ``"bf16"`` and ``"fp16"`` run the towers under autocast (features differ from
+            fp32 by about 1e-2 and 1e-3 in cosine distance at most; the rows returned are fp32 either way).
+        known_tokens: tokens that the model was trained on, where these are few (the tiny encoders).
+    """
+
+    def __init__(
+        self, model: nn.Module, tokenizer: Any, name: str, *, precision: str = "fp32",
+        known_tokens: frozenset[int] | None = None,
+    ) -> None:
+        """Freeze ``model``."""
+        super().__init__()
+        if precision not in _TYPES:
+            raise ConfigError(f'no precision called "{precision}"', expected=", ".join(_TYPES))
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.precision = precision
+        self.known_tokens = known_tokens
+        visual: Any = model.visual
+        size = visual.image_size
+        self.image_size: int = size[0] if isinstance(size, tuple) else size
+        self.mean: tuple[float, ...] = tuple(getattr(visual, "image_mean", None) or _CLIP_MEAN)
+        self.std: tuple[float, ...] = tuple(getattr(visual, "image_std", None) or _CLIP_STD)
+
+    def train(self, mode: bool = True) -> FrozenCLIP:
+        """Stay in eval mode, also inside a model that is being trained: frozen means frozen."""
+        super().train(False)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.model.parameters()).device
+
+    @cached_property
+    def embed_dim(self) -> int:
+        """Width D of the joint space."""
+        with torch.no_grad():
+            return int(self.encode_text(["a"]).shape[-1])
+
+    @property
+    def logit_scale(self) -> float:
+        """The learned factor (not its logarithm) on cosines, 100 for most CLIPs."""
+        return float(self.model.logit_scale.exp())  # type: ignore[operator, union-attr]
+
+    @property
+    def preprocess_id(self) -> str:
+        """What :meth:`encode_image` does to pixels by default, for records and cache keys."""
+        mean, std = (",".join(f"{value:.6g}" for value in part) for part in (self.mean, self.std))
+        return f"bicubic-antialias,centre-crop,{self.image_size},mean={mean},std={std}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that depend on every weight and its name."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.model.state_dict().items()):
+            digest.update(f"{key}:{tuple(value.shape)}:{value.dtype}".encode())
+            digest.update(memoryview(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+        return digest.hexdigest()[:16]
+
+    def encode_image(
+        self,
+        pixels: Float[Tensor, "batch 3 height width"],
+        *,
+        resize: Resize = "bicubic",
+        normalise: bool = True,
+    ) -> Float[Tensor, "batch dim"]:
+        """Embed images.
+
+        Args:
+            pixels: RGB in [0, 1] (methods such as PointCLIP pass other ranges with ``normalise=False``).
+            resize: how images of another size are fitted: short side, then the middle square.
+            normalise: subtract the encoder's mean and divide by its standard deviation.
+
+        Returns:
+            Unit rows, fp32. Differentiable with respect to ``pixels``.
+
+        Raises:
+            DataError: if ``pixels`` is not floating-point ``[batch, 3, height, width]``.
+            ConfigError: if ``resize`` is unknown.
+
+        >>> import clipzoo
+        >>> clipzoo.load_clip("tiny").encode_image(torch.rand(2, 3, 80, 64)).shape
+        torch.Size([2, 128])
+        """
+        check_pixels(pixels)
+        pixels = fit_to_square(pixels.to(self.device), self.image_size, resize)
+        if normalise:
+            pixels = normalise_pixels(pixels, self.mean, self.std)
+        with self._arithmetic():
+            return unit_rows(self.model.encode_image(pixels))  # type: ignore[operator]
+
+    def encode_text(
+        self, sentences: Sequence[str], *, truncate: bool = False, batch_size: int = 256
+    ) -> Float[Tensor, "sentences dim"]:
+        """Embed sentences.
+
+        Args:
+            sentences: at least one.
+            truncate: cut a sentence that does not fit, instead of refusing it.
+            batch_size: sentences that pass the text tower at once.
+
+        Raises:
+            DataError: if there is no sentence, one is no text, or one is longer than the context.
+        """
+        if isinstance(sentences, str) or len(sentences) == 0:
+            raise DataError(
+                "no sentences were given" if len(sentences) == 0 else f"one string was given: {sentences!r}",
+                expected="a list of sentences",
+            )
+        tokens = self.tokenise(sentences, truncate=truncate)
+        rows = []
+        for part in tokens.split(batch_size):
+            with self._arithmetic():
+                rows.append(unit_rows(self.model.encode_text(part.to(self.device))))  # type: ignore[operator]
+        return torch.cat(rows)
+
+    def tokenise(self, sentences: Sequence[str], *, truncate: bool = False) -> Tensor:
+        """Token ids ``[N, context_length]``; a sentence that does not fit is refused unless ``truncate``."""
+        for sentence in sentences:
+            if not isinstance(sentence, str):
+                raise DataError(f"a sentence is a {type(sentence).__name__}: {sentence!r}", expected="text")
+        tokens = self.tokenizer(list(sentences))
+        encode = getattr(self.tokenizer, "encode", None)
+        if not truncate and encode is not None:
+            context = tokens.shape[1]
+            # The start and end tokens take two places. Only rows that are full can have been cut.
+            for row in (tokens[:, -1] != 0).nonzero().flatten().tolist():
+                length = len(encode(sentences[row])) + 2
+                if length > context:
+                    raise DataError(
+                        f'the sentence "{sentences[row][:60]}..." has {length} tokens',
+                        expected=f"at most {context}, the context of {self.name}",
+                        hint="shorten it, or pass truncate=True",
+                    )
+        return tokens
+
+    def classifier(
+        self,
+        classnames: Sequence[str],
+        templates: Templates = "imagenet-80",
+        *,
+        cache: bool = True,
+    ) -> Float[Tensor, "classes dim"]:
+        """One unit row a class: the normalised mean of its normalised prompt embeddings.
+
+        Args:
+            classnames: K distinct names; underscores are read as spaces.
+            templates: the name of a set, sentences with ``{}`` for the name, or a mapping from each class
+                name to its own sentences.
+            cache: keep the result on disk, under a key that depends on the weights and on every sentence.
+
+        Raises:
+            DataError: if names are empty or repeated, or a class has no sentence.
+            ConfigError: if ``templates`` names no set.
+        """
+        prompts = class_prompts(classnames, templates)
+        if not cache:
+            return self._classifier(prompts)
+        key = classifier_cache.key(self.fingerprint, self.precision, prompts)
+        found = classifier_cache.read(key, classes=len(prompts))
+        if found is None:
+            found = self._classifier(prompts).cpu()
+            classifier_cache.write(key, found)
+        return found.to(self.device)
+
+    @torch.no_grad()
+    def _classifier(self, prompts: Mapping[str, Sequence[str]]) -> Tensor:
+        flat = [sentence for sentences in prompts.values() for sentence in sentences]
+        distinct = list(dict.fromkeys(flat))
+        rows = dict(zip(distinct, self.encode_text(distinct), strict=True))
+        means = [torch.stack([rows[sentence] for sentence in sentences]).mean(0) for sentences in prompts.values()]
+        return unit_rows(torch.stack(means))
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Words of ``text`` that this encoder never met in training; empty for encoders trained at scale."""
+        if self.known_tokens is None:
+            return []
+        words = text.replace(",", " ").replace(".", " ").split()
+        return [word for word in words if not set(self.tokenizer.encode(word)) <= self.known_tokens]
+
+    def _arithmetic(self) -> AbstractContextManager[Any]:
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, _TYPES[self.precision])
+
+
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

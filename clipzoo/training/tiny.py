@@ -1,0 +1,272 @@
+"""Train the bundled encoders from nothing: ``python -m clipzoo.training.tiny tiny`` (or ``tiny-rn``).
+
+One image tower and one text tower learn with the symmetric contrastive loss from two sources: 2D scenes with
+captions, and depth images of procedural 3D shapes. Many captions of a batch are true of many of its images
+("a circle", "a depth map of a chair"), so the target of an image is spread over every caption that is true of
+it, and the other way round; with one true caption an image this is CLIP's loss.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from clipzoo.data.scenes import HELD_OUT, Caption, Scene, scene_dataset, truth_matrix
+from clipzoo.data.shapes import CATEGORIES
+from clipzoo.encoders.loading import build_model, build_tokenizer
+from clipzoo.encoders.pixels import normalise_pixels, unit_rows
+from clipzoo.encoders.tiny_files import untrained_rows, write_tiny
+from clipzoo.prompts import clean_name
+from clipzoo.training.depth_images import DEPTH_TEMPLATES, DepthPool, make_clouds, render_pool, to_pixels
+
+_TEXT = {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 3}
+ARCHITECTURES = {
+    "tiny": {
+        "embed_dim": 128, "quick_gelu": False, "text_cfg": _TEXT,
+        "vision_cfg": {"image_size": 64, "layers": 6, "width": 128, "head_width": 32, "patch_size": 8},
+    },
+    "tiny-rn": {
+        "embed_dim": 128, "quick_gelu": False, "text_cfg": _TEXT,
+        "vision_cfg": {"image_size": 64, "layers": [2, 2, 2, 2], "width": 16, "head_width": 32},
+    },
+}
+MODELNET10 = (
+    "bathtub", "bed", "chair", "desk", "dresser", "monitor", "night_stand", "sofa", "table", "toilet",
+)
+_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_PREPROCESS = {"mean": _MEAN, "std": _STD, "interpolation": "bicubic", "resize_mode": "shortest"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides the weights, besides the versions of the libraries."""
+
+    seed: int = 0
+    steps: int = 1300
+    learning_rate: float = 1.5e-3
+    weight_decay: float = 0.05
+    warmup_steps: int = 60
+    average: float = 0.995
+    depth_batch: int = 80
+    """Images of each of the two projections in a batch."""
+    scene_batch: int = 96
+    scenes: int = 48_000
+    shapes_each: int = 600
+    """Shapes of each category; the categories of ModelNet10 have twice as many, being told apart from more."""
+    views_each: int = 4
+    patch_dropout: float = 0.4
+    unmasked_share: float = 0.15
+    """The last part of training sees all patches (FLIP's unmasked tuning)."""
+    image_size: int = 64
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass
+class World:
+    """The training data, made once."""
+
+    classes: tuple[str, ...]
+    depth: DepthPool
+    scenes: list[Scene]
+    pixels: Tensor
+
+
+def make_world(recipe: Recipe, workers: int = 2) -> World:
+    """Generate scenes and shapes and render the depth images; the same recipe gives the same world."""
+    counts = {name: recipe.shapes_each * (2 if name in MODELNET10 else 1) for name in CATEGORIES}
+    clouds, labels = make_clouds(counts, recipe.seed, workers)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    depth = render_pool(clouds, labels, recipe.image_size, recipe.views_each, generator)
+    share = -(-recipe.scenes // workers)
+    with ProcessPoolExecutor(workers) as pool:
+        parts = list(pool.map(_scenes_of, [recipe.seed * 1000 + k for k in range(workers)], [share] * workers))
+    scenes = [scene for part in parts for scene in part][: recipe.scenes]
+    pixels = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2).contiguous()
+    return World(tuple(CATEGORIES), depth, scenes, pixels)
+
+
+def _scenes_of(seed: int, count: int) -> list[Scene]:
+    return scene_dataset(count, seed=seed, combinations="train")
+
+
+def soft_contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, truth: Tensor) -> Tensor:
+    """Symmetric cross-entropy whose targets are spread evenly over all true pairs.
+
+    Args:
+        images: unit rows ``[I, D]``.
+        texts: unit rows ``[T, D]``.
+        scale: factor on the cosines.
+        truth: ``[I, T]`` bool; every row and every column has a true entry.
+    """
+    logits = scale * images @ texts.T
+    target = truth.float()
+    of_images = -(target / target.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
+    of_texts = -(target / target.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
+    return (of_images + of_texts) / 2
+
+
+class CompactText(nn.Module):
+    """The text tower's vocabulary cut down to the tokens in use while it is trained."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any, sentences: Sequence[str]) -> None:
+        """Replace the token embedding of ``model`` by one of the tokens of ``sentences``."""
+        super().__init__()
+        tokens = tokenizer(list(sentences))
+        self.known = tokens.unique()
+        # Ids keep their order: the tower finds the end of a sentence as its largest id.
+        self.position = {sentence: row for row, sentence in enumerate(sentences)}
+        self.tokens = torch.searchsorted(self.known, tokens)
+        width = model.token_embedding.weight.shape[1]
+        full = untrained_rows(49408, width)
+        model.token_embedding = nn.Embedding.from_pretrained(full[self.known], freeze=False)
+
+    def lookup(self, sentences: Sequence[str]) -> Tensor:
+        """Compact ids of sentences that were given at construction."""
+        return self.tokens[[self.position[sentence] for sentence in sentences]]
+
+
+def depth_sentence(template: str, name: str) -> str:
+    """A template with its class name, "a" or "an" as the name needs.
+
+    >>> depth_sentence("a depth map of a {}.", "airplane")
+    'a depth map of an airplane.'
+    """
+    return template.replace("a {}", "an {}" if name[0] in "aeiou" else "a {}").replace("{}", name)
+
+
+def train(name: str, recipe: Recipe, world: World, log_every: int = 50) -> tuple[nn.Module, Tensor]:
+    """Train the towers of ``name``; returns the averaged model and the ids of the tokens it knows."""
+    torch.manual_seed(recipe.seed)
+    draw = np.random.default_rng(recipe.seed)
+    config = json.loads(json.dumps(ARCHITECTURES[name]))
+    if name == "tiny":
+        config["vision_cfg"]["patch_dropout"] = recipe.patch_dropout
+    model = build_model(config).train()
+    classes = [clean_name(label) for label in world.classes]
+    # "a" before a vowel too: the published prompts write "a airplane".
+    depth_text = [
+        [list(dict.fromkeys((t.replace("{}", c), depth_sentence(t, c)))) for t in DEPTH_TEMPLATES] for c in classes
+    ]
+    scene_text = {caption.text for scene in world.scenes for caption in scene.captions}
+    every = sorted({s for row in depth_text for group in row for s in group} | scene_text)
+    text = CompactText(model, build_tokenizer(config), every)
+
+    decay = [p for p in model.parameters() if p.ndim > 1]
+    rest = [p for p in model.parameters() if p.ndim <= 1]
+    optimiser = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}],
+        lr=recipe.learning_rate, betas=(0.9, 0.98),
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda step: min((step + 1) / recipe.warmup_steps, 0.5 * (1 + math.cos(math.pi * step / recipe.steps)) + 1e-3),
+    )
+    averaged = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average), use_buffers=True
+    )
+    started = time.perf_counter()
+    for step in range(recipe.steps):
+        if name == "tiny" and step >= (1 - recipe.unmasked_share) * recipe.steps:
+            model.visual.patch_dropout.prob = 0.0
+        pixels, sentences, truth = _batch(world, recipe, depth_text, draw)
+        with torch.autocast("cpu", torch.bfloat16):
+            images = unit_rows(model.encode_image(pixels))
+            texts = unit_rows(model.encode_text(text.lookup(sentences)))
+        loss = soft_contrastive_loss(images, texts, model.logit_scale.exp(), truth)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        averaged.update_parameters(model)
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+        if step % log_every == 0 or step + 1 == recipe.steps:
+            spent = time.perf_counter() - started
+            click.echo(
+                f"step {step:5d}  loss {loss.item():.3f}  scale {model.logit_scale.exp().item():.1f}  {spent:.0f} s"
+            )
+    return averaged.module.eval(), text.known
+
+
+def _batch(
+    world: World, recipe: Recipe, depth_text: list[list[list[str]]], draw: np.random.Generator
+) -> tuple[Tensor, list[str], Tensor]:
+    v1 = torch.from_numpy(draw.integers(len(world.depth.v1), size=recipe.depth_batch))
+    v2 = torch.from_numpy(draw.integers(len(world.depth.v2), size=recipe.depth_batch))
+    chosen = draw.integers(len(world.scenes), size=recipe.scene_batch)
+    pixels = torch.cat([
+        to_pixels(world.depth.v1[v1], "v1"), to_pixels(world.depth.v2[v2], "v2"),
+        normalise_pixels(world.pixels[torch.from_numpy(chosen)].float() / 255, _MEAN, _STD),
+    ])
+    labels = torch.cat([world.depth.v1_labels[v1], world.depth.v2_labels[v2]])
+    present = labels.unique().tolist()
+    depth_sentences, sentence_class = [], []
+    for label in present:
+        for kind in draw.choice(len(DEPTH_TEMPLATES), size=2, replace=False):
+            variants = depth_text[label][kind]
+            depth_sentences.append(variants[draw.integers(len(variants))])
+            sentence_class.append(label)
+    scenes = [world.scenes[index] for index in chosen]
+    picked: dict[str, Caption] = {}
+    for scene in scenes:
+        caption = scene.captions[draw.integers(len(scene.captions))]
+        picked.setdefault(caption.text, caption)
+    captions = [caption for text, caption in picked.items() if text not in set(depth_sentences)]
+    truth = torch.zeros(len(pixels), len(depth_sentences) + len(captions), dtype=torch.bool)
+    truth[: len(labels), : len(depth_sentences)] = labels[:, None] == torch.tensor(sentence_class)[None]
+    truth[len(labels) :, len(depth_sentences) :] = torch.from_numpy(truth_matrix(scenes, captions))
+    sentences = [*depth_sentences, *(caption.text for caption in captions)]
+    # A caption that met its like among the depth sentences leaves a scene without one: it sits this batch out.
+    kept = truth.any(1)
+    return pixels[kept], sentences, truth[kept]
+
+
+def save(name: str, model: nn.Module, known: Tensor, recipe: Recipe, folder: Path) -> Path:
+    """Write ``<name>.safetensors`` and ``<name>.json`` (the open_clip config and the recipe)."""
+    state = dict(model.state_dict())
+    table = untrained_rows(49408, state["token_embedding.weight"].shape[1])
+    table[known] = state["token_embedding.weight"]
+    state["token_embedding.weight"] = table
+    path = folder / f"{name}.safetensors"
+    write_tiny(path, state, known)
+    content = {"model_cfg": ARCHITECTURES[name], "preprocess_cfg": _PREPROCESS, "recipe": asdict(recipe)}
+    (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return path
+
+
+@click.command()
+@click.argument("name", type=click.Choice(tuple(ARCHITECTURES)))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("clipzoo/assets"), show_default=True)
+@click.option("--steps", type=int, default=None, help="Steps instead of the recipe's.")
+@click.option("--world", "world_file", type=click.Path(path_type=Path), default=None, help="Keep the data here.")
+def main(name: str, out: Path, steps: int | None, world_file: Path | None) -> None:
+    """Train one of the bundled encoders and write it to OUT."""
+    recipe = Recipe() if steps is None else Recipe(steps=steps)
+    started = time.perf_counter()
+    if world_file is not None and world_file.exists():
+        world = torch.load(world_file, weights_only=False)  # made by this very command
+    else:
+        world = make_world(recipe)
+        if world_file is not None:
+            torch.save(world, world_file)
+    click.echo(f"world: {len(world.depth.v2)} depth images, {len(world.scenes)} scenes ({time.perf_counter() - started:.0f} s)")
+    click.echo(f"held out: {len(HELD_OUT)} combinations of colour and shape")
+    model, known = train(name, recipe, world)
+    path = save(name, model, known, recipe, out)
+    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {time.perf_counter() - started:.0f} s in all")
+
+
+if __name__ == "__main__":
+    main()
