@@ -1,7 +1,7 @@
 """Sixteen pictograms as polygons, and the two ways to draw them: filled, or as a line drawing.
 
-Geometry lives in the unit frame of a pictogram: x to the right, y down, the longer side from -1 to 1. Everything is
-drawn at ``SUPERSAMPLING`` times the resolution and box-filtered, so that edges are anti-aliased at every size.
+Geometry lives in the unit frame of a pictogram: x to the right, y down, the longer side from -1 to 1. It is
+drawn at ``SUPERSAMPLING`` times the resolution and box-filtered, for smooth edges at every size.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
 from types import MappingProxyType
 
 import numpy as np
@@ -19,8 +19,9 @@ from PIL import Image, ImageChops, ImageDraw
 Points = NDArray[np.float64]
 
 SUPERSAMPLING = 4
-SHARP_TURN_DEG = 20.0
 DENSE_STEP = 0.16
+MITRE_LIMIT = 2.6
+PEN_LIMIT = 0.09
 
 COLOURS: MappingProxyType[str, tuple[int, int, int]] = MappingProxyType(
     {
@@ -56,7 +57,8 @@ class Pen:
     """How a line drawing is made.
 
     Attributes:
-        width: stroke width as a fraction of the image side; 1/64 is one pixel at 64 px.
+        width: stroke width as a fraction of the image side; 1/64 is one pixel at 64 px. Small pictograms
+            are drawn with thinner strokes, at most `PEN_LIMIT` of their own side.
         wobble: amplitude of the hand's deviation, as a fraction of half the pictogram's longer side.
         phases: one phase in radians for each time the outline is gone over; two or more look sketchy.
         hatch_deg: direction of the hatching inside the shape, or None for none.
@@ -88,7 +90,9 @@ def _ellipse(x: float, y: float, rx: float, ry: float, count: int = 56) -> Point
     return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
 
 
-def _arc(x: float, y: float, rx: float, ry: float, start_deg: float, stop_deg: float, count: int = 28) -> Points:
+def _arc(
+    x: float, y: float, rx: float, ry: float, start_deg: float, stop_deg: float, count: int = 28
+) -> Points:
     angles = np.radians(np.linspace(start_deg, stop_deg, count))
     return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
 
@@ -127,7 +131,20 @@ def _heart() -> Pictogram:
 
 def _cross() -> Pictogram:
     a = 0.33
-    corners = ((-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a), (-1, a), (-1, -a), (-a, -a))
+    corners = (
+        (-a, -1),
+        (a, -1),
+        (a, -a),
+        (1, -a),
+        (1, a),
+        (a, a),
+        (a, 1),
+        (-a, 1),
+        (-a, a),
+        (-1, a),
+        (-1, -a),
+        (-a, -a),
+    )
     return Pictogram((_polygon(*corners),))
 
 
@@ -182,7 +199,7 @@ def _fish() -> Pictogram:
     return Pictogram(
         (np.concatenate([upper, lower]), tail, fin),
         cuts=(_ellipse(-0.62, -0.1, 0.1, 0.1, 20),),
-        details=(_arc(-0.72, 0, 0.4, 0.62, -42, 42, 10), _arc(0.0, 0.02, 0.22, 0.2, 60, 300, 10)),
+        details=(_arc(-0.72, 0, 0.4, 0.62, -42, 42, 10),),
     )
 
 
@@ -196,7 +213,11 @@ def _flower() -> Pictogram:
 
 def _cup() -> Pictogram:
     body = np.concatenate(
-        [_polygon((-1, -0.8), (0.5, -0.8)), _arc(0.2, 0.5, 0.3, 0.3, 0, 90, 8), _arc(-0.7, 0.5, 0.3, 0.3, 90, 180, 8)]
+        [
+            _polygon((-1, -0.8), (0.5, -0.8)),
+            _arc(0.2, 0.5, 0.3, 0.3, 0, 90, 8),
+            _arc(-0.7, 0.5, 0.3, 0.3, 90, 180, 8),
+        ]
     )
     return Pictogram(
         (body, _ellipse(0.52, -0.15, 0.5, 0.5, 40)),
@@ -267,12 +288,6 @@ def _dense(polygon: Points, closed: bool) -> Points:
     return np.concatenate(pieces)
 
 
-def _corners(polygon: Points) -> list[int]:
-    into, out = polygon - np.roll(polygon, 1, axis=0), np.roll(polygon, -1, axis=0) - polygon
-    turn = np.degrees(np.arctan2(into[:, 0] * out[:, 1] - into[:, 1] * out[:, 0], (into * out).sum(axis=1)))
-    return np.flatnonzero(np.abs(turn) > SHARP_TURN_DEG).tolist()
-
-
 @dataclass(frozen=True, eq=False)
 class _Layout:
     """All points of a pictogram in one array, so that one matrix product moves them all."""
@@ -281,28 +296,36 @@ class _Layout:
     fills: tuple[slice, ...]
     cuts: tuple[slice, ...]
     details: tuple[slice, ...]
-    corners: tuple[tuple[int, ...], ...]
+    before: NDArray[np.intp]
+    after: NDArray[np.intp]
+    winding: Points
 
 
 @cache
 def _layout(shape: str, dense: bool) -> _Layout:
     drawn = pictogram(shape)
-    arrays: list[Points] = []
-    slices: list[slice] = []
-    start = 0
-    for polygon in (*drawn.fills, *drawn.cuts, *drawn.details):
-        closed = len(arrays) < len(drawn.fills) + len(drawn.cuts)
-        arrays.append(_dense(polygon, closed) if dense else polygon)
-        slices.append(slice(start, start + len(arrays[-1])))
-        start += len(arrays[-1])
     first, second = len(drawn.fills), len(drawn.fills) + len(drawn.cuts)
+    arrays = [
+        _dense(polygon, index < second) if dense else polygon
+        for index, polygon in enumerate((*drawn.fills, *drawn.cuts, *drawn.details))
+    ]
+    ends = np.cumsum([len(array) for array in arrays]).tolist()
+    slices = [slice(end - len(array), end) for end, array in zip(ends, arrays, strict=True)]
+    order = np.arange(ends[-1])
     return _Layout(
         np.concatenate(arrays),
         tuple(slices[:first]),
         tuple(slices[first:second]),
         tuple(slices[second:]),
-        tuple(tuple(_corners(array)) for array in arrays),
+        before=np.concatenate([np.roll(order[part], 1) for part in slices]),
+        after=np.concatenate([np.roll(order[part], -1) for part in slices]),
+        winding=np.concatenate([np.full((len(array), 1), _winding(array)) for array in arrays]),
     )
+
+
+def _winding(polygon: Points) -> float:
+    x, y = polygon.T
+    return math.copysign(1.0, float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum()))
 
 
 def half_extents(shape: str, angle_deg: float) -> tuple[float, float]:
@@ -326,7 +349,12 @@ def _patch(points: Points, margin_px: float, side: int) -> tuple[int, int, int, 
     """The whole pixels around ``points`` (px) within the image: left, top, width, height."""
     low, high = points.min(axis=0) - margin_px, points.max(axis=0) + margin_px
     left, top = max(0, math.floor(low[0])), max(0, math.floor(low[1]))
-    return left, top, max(1, min(side, math.ceil(high[0])) - left), max(1, min(side, math.ceil(high[1])) - top)
+    return (
+        left,
+        top,
+        max(1, min(side, math.ceil(high[0])) - left),
+        max(1, min(side, math.ceil(high[1])) - top),
+    )
 
 
 def _flat(points: Points, polygons: Sequence[slice]) -> list[list[float]]:
@@ -366,35 +394,39 @@ def _wobbled(points: Points, amplitude: float, phase: float) -> Points:
     return points + amplitude * np.stack([along_x, along_y], axis=1)
 
 
-def _line(
-    draw: ImageDraw.ImageDraw, polygon: list[float], corners: Sequence[int], width: int, ink: int, closed: bool = True
-) -> None:
-    draw.line(polygon + polygon[:2] if closed else polygon, fill=ink, width=width)
-    radius = width / 2
-    for corner in corners if closed else ():
-        x, y = polygon[2 * corner], polygon[2 * corner + 1]
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=ink)
+def _mitres(layout: _Layout, points: Points) -> Points:
+    """Per point, the step that moves both of its edges outwards by one unit."""
+    edges = points[layout.after] - points
+    edges = edges / (np.sqrt((edges * edges).sum(axis=1, keepdims=True)) + 1e-9)
+    normals = np.stack([edges[:, 1], -edges[:, 0]], axis=1) * layout.winding
+    both = normals + normals[layout.before]
+    steps = both * (2.0 / ((both * both).sum(axis=1, keepdims=True) + 1e-6))
+    lengths = np.sqrt((steps * steps).sum(axis=1, keepdims=True))
+    return steps * np.minimum(1.0, MITRE_LIMIT / lengths)
 
 
-def _outline(layout: _Layout, points: Points, extent: tuple[int, int], width: int) -> tuple[Image.Image, Image.Image]:
-    """Silhouette and strokes of one go over the outline."""
-    fills, cuts = _flat(points, layout.fills), _flat(points, layout.cuts)
+def _outline(
+    layout: _Layout, points: Points, extent: tuple[int, int], width: float
+) -> tuple[Image.Image, Image.Image]:
+    """Silhouette and strokes of one go over the outline; ``points`` and ``width`` in supersampled pixels."""
+    steps = _mitres(layout, points) * width
+    inside, outside = np.rint(points), np.rint(points + steps)
+    hole, rim = np.rint(points - steps / 2), np.rint(points + steps / 2)
     silhouette = Image.new("L", extent)
     draw = ImageDraw.Draw(silhouette)
-    # Twice the width, then the inside wiped: what is left is the outline of the union, without inner edges.
-    for polygon, corners in zip(fills, layout.corners, strict=False):
-        _line(draw, polygon, corners, 2 * width, 255)
+    for polygon in (*_flat(outside, layout.fills), *_flat(inside, layout.fills)):
         draw.polygon(polygon, fill=255)
+    # The grown union with the union wiped from it is its outline: no edges where polygons overlap.
     strokes = silhouette.copy()
     pen = ImageDraw.Draw(strokes)
-    for polygon in fills:
+    for polygon in _flat(inside, layout.fills):
         pen.polygon(polygon, fill=0)
-    for polygon, corners in zip(cuts, layout.corners[len(fills) :], strict=False):
-        draw.polygon(polygon, fill=0)
-        _line(draw, polygon, corners, width, 255)
-        _line(pen, polygon, corners, width, 255)
-    for polyline in _flat(points, layout.details):
-        _line(pen, polyline, (), width, 255, closed=False)
+    for edge, opening in zip(_flat(rim, layout.cuts), _flat(hole, layout.cuts), strict=True):
+        pen.polygon(edge, fill=255)
+        pen.polygon(opening, fill=0)
+        draw.polygon(opening, fill=0)
+    for polyline in _flat(inside, layout.details):
+        pen.line(polyline, fill=255, width=max(1, round(width)), joint="curve")
     return silhouette, strokes
 
 
@@ -422,18 +454,15 @@ def stamp_drawing(
     goes = [
         _wobbled(layout.points, pen.wobble, phase) @ turn + np.multiply(centre, side) for phase in pen.phases
     ]
-    stroke = pen.width * side
-    left, top, width, height = _patch(np.concatenate(goes), stroke + 1.0, side)
+    stroke = min(pen.width, PEN_LIMIT * scale) * side
+    left, top, width, height = _patch(np.concatenate(goes), MITRE_LIMIT * stroke + 1.0, side)
     extent = (width * SUPERSAMPLING, height * SUPERSAMPLING)
-    line_width = max(1, round(stroke * SUPERSAMPLING))
-    silhouette = strokes = None
-    for go in goes:
-        points = np.rint((go - (left, top)) * SUPERSAMPLING - 0.5)
-        shape_once, strokes_once = _outline(layout, points, extent, line_width)
-        silhouette = ImageChops.lighter(silhouette, shape_once) if silhouette else shape_once
-        strokes = ImageChops.lighter(strokes, strokes_once) if strokes else strokes_once
+    line_width = stroke * SUPERSAMPLING
+    drawn = [_outline(layout, (go - (left, top)) * SUPERSAMPLING - 0.5, extent, line_width) for go in goes]
+    silhouette = reduce(ImageChops.lighter, (shape_once for shape_once, _ in drawn))
+    strokes = reduce(ImageChops.lighter, (strokes_once for _, strokes_once in drawn))
     if pen.hatch_deg is not None:
-        spacing = SUPERSAMPLING * side * max(0.09 * scale, 3.2 * pen.width)
+        spacing = SUPERSAMPLING * side * max(0.09 * scale, 3.2 * stroke / side)
         hatching = _hatching(extent, pen.hatch_deg, spacing, max(1, round(0.6 * line_width)))
         strokes = ImageChops.lighter(strokes, ImageChops.darker(hatching, silhouette))
     return Stamp((left, top), silhouette.reduce(SUPERSAMPLING), strokes.reduce(SUPERSAMPLING))

@@ -1,7 +1,7 @@
-"""The 2D toy world: an endless, deterministic source of labelled images, from which the tiny encoders are trained.
+"""The 2D toy world: an endless, deterministic source of labelled images, to train tiny encoders on.
 
-A scene is one to four pictograms on a background, with tight boxes, visible masks, and captions whose claims are known
-exactly, so that "is this caption true of that image?" has an answer for every pair (`truth_matrix`).
+A scene is one to four pictograms on a background, with tight boxes, visible masks, and captions whose claims
+are known exactly: "is this caption true of that image?" has an answer for every pair (`truth_matrix`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations as pairs_of
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,8 @@ from PIL import Image, ImageDraw
 
 from clipzoo.data.pictograms import (
     COLOURS,
+    MITRE_LIMIT,
+    PEN_LIMIT,
     SHAPES,
     Pen,
     Stamp,
@@ -59,7 +61,7 @@ Fact = tuple
 
 - ``("object", colour | None, shape | None, size | None)``: some object is like this (None: any).
 - ``("count", n, shape | None)``: exactly n objects, of that shape.
-- ``("relation", (colour | None, shape), relation, (colour | None, shape))``: some pair stands so, see `RELATIONS`.
+- ``("relation", (colour | None, shape), relation, (colour | None, shape))``: a pair stands so (`holds`).
 - ``("place", colour | None, shape | None, place)``: some such object is there; "left" includes "top left".
 - ``("background", name)`` and ``("style", "photo" | "drawing")``.
 """
@@ -73,12 +75,27 @@ MIN_SIDE_PX = 32
 INK = "black"
 
 HELD_OUT: tuple[tuple[str, str], ...] = tuple(
-    (tuple(COLOURS)[(3 * index + index // len(COLOURS)) % len(COLOURS)], shape) for index, shape in enumerate(SHAPES)
+    (tuple(COLOURS)[(3 * index + index // len(COLOURS)) % len(COLOURS)], shape)
+    for index, shape in enumerate(SHAPES)
 )
 """(colour, shape) combinations that ``combinations="train"`` never shows: one a shape, two a colour."""
 
-NEUTRAL_TEMPLATES = ("{}", "there is {}", "an image of {}", "a picture of {}", "{}.", "this is {}.", "an image of {}.")
-PHOTO_TEMPLATES = ("a photo of {}.", "a photo of {}", "a photograph of {}.", "a good photo of {}.", "a colour photo of {}.")
+NEUTRAL_TEMPLATES = (
+    "{}",
+    "there is {}",
+    "an image of {}",
+    "a picture of {}",
+    "{}.",
+    "this is {}.",
+    "an image of {}.",
+)
+PHOTO_TEMPLATES = (
+    "a photo of {}.",
+    "a photo of {}",
+    "a photograph of {}.",
+    "a good photo of {}.",
+    "a colour photo of {}.",
+)
 DRAWING_TEMPLATES = (
     "a drawing of {}",
     "a sketch of {}",
@@ -189,7 +206,13 @@ class Scene:
     def _code(self) -> list[tuple[float, ...]]:
         side = self.image.shape[0]
         return [
-            (_COLOUR_CODE[o.colour], _SHAPE_CODE[o.shape], _SIZE_CODE[o.size], _PLACE_CODE[o.place], *_centre(o, side))
+            (
+                _COLOUR_CODE[o.colour],
+                _SHAPE_CODE[o.shape],
+                _SIZE_CODE[o.size],
+                _PLACE_CODE[o.place],
+                *_centre(o, side),
+            )
             for o in self.objects
         ]
 
@@ -213,7 +236,9 @@ class _Dice:
         return items[int(self.number() * len(items))]
 
     def shuffled(self, items: Iterable[T]) -> list[T]:
-        return [item for _, item in sorted(((self.number(), item) for item in items), key=lambda pair: pair[0])]
+        return [
+            item for _, item in sorted(((self.number(), item) for item in items), key=lambda pair: pair[0])
+        ]
 
 
 # Sampling
@@ -232,10 +257,10 @@ def sample_scene(
         generator: the only source of chance. The layout does not depend on ``size``.
         size: image side, px, at least 32.
         objects: how many, 1 to 4; None draws it.
-        style: "colour" (solid pictograms, plain background), "textured" (textured background), "drawing" (black
-            lines on white), or None to draw it.
-        combinations: "train" leaves `HELD_OUT` out, "held-out" shows only those, "all" shows both. Drawings have no
-            colours: they follow none of it, and are never drawn for "held-out".
+        style: "colour" (solid pictograms, plain background), "textured" (textured background), "drawing"
+            (black lines on white), or None to draw it.
+        combinations: "train" leaves `HELD_OUT` out, "held-out" shows only those, "all" shows both. Drawings
+            have no colours: they follow none of it, and None never draws one for "held-out".
 
     Raises:
         ConfigError: an argument is unknown or out of its range.
@@ -245,6 +270,10 @@ def sample_scene(
         >>> scene.image.shape, len(scene.objects), scene.boxes.shape
         ((64, 64, 3), 2, (2, 4))
     """
+    if not isinstance(generator, np.random.Generator):
+        raise ConfigError(
+            f"generator={generator!r} is not a numpy Generator", hint="numpy.random.default_rng(seed)"
+        )
     _check_options(size, objects, style, combinations)
     dice = _Dice(generator)
     if style is None:
@@ -254,13 +283,15 @@ def sample_scene(
         share = dice.number()
         objects = 1 + sum(share >= edge for edge in _COUNT_EDGES)
     names = _draw_names(dice, objects, style, combinations)
-    layout = _place(dice, [shape for _, shape in names], stroke=0.06 if style == "drawing" else 0.0)
+    pen = _draw_pen(dice) if style == "drawing" else None
+    layout = _place(dice, [shape for _, shape in names], pen)
     background, canvas = _background(dice, generator, style, size)
     segments = Image.new("L", (size, size))
-    _paint(dice, canvas, segments, names, layout, style)
+    _paint(dice, canvas, segments, names, layout, pen)
     owner = np.array(segments)
     seen = tuple(
-        _describe(owner, index + 1, name, angle) for index, (name, (_, _, angle)) in enumerate(zip(names, layout, strict=True))
+        _describe(owner, label, name, angle)
+        for label, (name, (_, _, angle)) in enumerate(zip(names, layout, strict=True), start=1)
     )
     captions = _write_captions(dice, seen, background, style, size)
     return Scene(np.array(canvas), seen, background, style, owner, captions)
@@ -275,7 +306,7 @@ def scene_dataset(
     style: str | None = None,
     combinations: str = "train",
 ) -> list[Scene]:
-    """The first ``count`` scenes of the world with this seed; scene i depends on (seed, i) and the options alone.
+    """The first ``count`` scenes of a seed; scene i depends on (seed, i) and the options alone.
 
     Raises:
         ConfigError: as `sample_scene`, or ``count`` or ``seed`` is negative.
@@ -288,7 +319,8 @@ def scene_dataset(
         if not _is_whole(value) or value < 0:
             raise ConfigError(f"{name}={value!r} is not possible", expected="a whole number, 0 or more")
     return [
-        sample_scene(np.random.default_rng([seed, index]), size, objects, style, combinations) for index in range(count)
+        sample_scene(np.random.default_rng([seed, index]), size, objects, style, combinations)
+        for index in range(count)
     ]
 
 
@@ -328,6 +360,8 @@ def render_object(
     _check_size(size)
     if not 0.0 < scale <= 1.0:
         raise ConfigError(f"scale={scale!r} is not possible", expected="a number in (0, 1]")
+    if len(background) != 3 or not all(0 <= channel <= 255 for channel in background):
+        raise ConfigError(f"background={background!r} is not possible", expected="(r, g, b), each 0 to 255")
     canvas = Image.new("RGB", (size, size), tuple(background))
     if style == "drawing":
         stamp = stamp_drawing(shape, centre, scale, angle_deg, size, Pen())
@@ -345,19 +379,25 @@ def _is_whole(value: object) -> bool:
 def _check_name(what: str, name: object, names: Sequence[str]) -> None:
     if not isinstance(name, str) or name not in names:
         raise ConfigError(
-            f"there is no {what} {name!r}", expected=f"one of {', '.join(names)}", closest=closest_matches(str(name), names)
+            f"there is no {what} {name!r}",
+            expected=f"one of {', '.join(names)}",
+            closest=closest_matches(str(name), names),
         )
 
 
-def _check_size(size: object) -> None:
+def _check_size(size: Any) -> None:
     if not _is_whole(size) or size < MIN_SIDE_PX:
-        raise ConfigError(f"size={size!r} is not possible", expected=f"a whole number of pixels, {MIN_SIDE_PX} or more")
+        raise ConfigError(
+            f"size={size!r} is not possible", expected=f"a whole number of pixels, {MIN_SIDE_PX} or more"
+        )
 
 
-def _check_options(size: object, objects: object, style: object, combinations: object) -> None:
+def _check_options(size: Any, objects: Any, style: Any, combinations: Any) -> None:
     _check_size(size)
     if objects is not None and (not _is_whole(objects) or not 1 <= objects <= MAX_OBJECTS):
-        raise ConfigError(f"objects={objects!r} is not possible", expected=f"1 to {MAX_OBJECTS}, or None to draw it")
+        raise ConfigError(
+            f"objects={objects!r} is not possible", expected=f"1 to {MAX_OBJECTS}, or None to draw it"
+        )
     if style is not None:
         _check_name("style", style, STYLES)
     _check_name("combinations", combinations, ("train", "held-out", "all"))
@@ -387,7 +427,7 @@ def _draw_names(dice: _Dice, count: int, style: str, combinations: str) -> list[
 
 
 def _place(
-    dice: _Dice, shapes: Sequence[str], stroke: float
+    dice: _Dice, shapes: Sequence[str], pen: Pen | None
 ) -> list[tuple[tuple[float, float], float, float]]:
     """(centre, scale, angle_deg) of each object, inside the image and nearly free of overlap."""
     low, high = _SCALES[len(shapes)]
@@ -399,7 +439,12 @@ def _place(
             angle = dice.between(-15.0, 15.0)
             wide, tall = half_extents(shape, angle)
             scale = low + (high - low) * shrink * dice.number()
-            half_x, half_y = (wide + stroke) * scale / 2 + 0.02, (tall + stroke) * scale / 2 + 0.02
+            # Mitred tips and the wobble reach beyond the filled shape.
+            margin = 0.02
+            if pen is not None:
+                margin += MITRE_LIMIT * min(pen.width, PEN_LIMIT * scale) + 0.8 * pen.wobble * scale
+            scale = min(scale, (0.99 - 2 * margin) / max(wide, tall))
+            half_x, half_y = wide * scale / 2 + margin, tall * scale / 2 + margin
             for _ in range(12):
                 x, y = dice.between(half_x, 1 - half_x), dice.between(half_y, 1 - half_y)
                 box = (x - half_x, y - half_y, x + half_x, y + half_y)
@@ -445,10 +490,9 @@ def _paint(
     segments: Image.Image,
     names: Sequence[tuple[str, str]],
     layout: Sequence[tuple[tuple[float, float], float, float]],
-    style: str,
+    pen: Pen | None,
 ) -> None:
     side = canvas.width
-    pen = _draw_pen(dice) if style == "drawing" else None
     for index, ((colour, shape), (centre, scale, angle)) in enumerate(zip(names, layout, strict=True)):
         if pen is None:
             stamp = stamp_fill(shape, centre, scale, angle, side)
@@ -497,7 +541,7 @@ def _as_mask(mix: NDArray[np.floating]) -> Image.Image:
     return Image.fromarray((np.clip(mix, 0.0, 1.0) * 255).astype(np.uint8))
 
 
-def _wave(side: int, periods: float, angle_deg: float, phase: float) -> NDArray[np.float32]:
+def _wave(side: int, periods: float, angle_deg: float, phase: float) -> NDArray[np.floating]:
     """A square wave of -1..1 across the image, its edges one pixel wide."""
     at = (np.arange(side, dtype=np.float32) + 0.5) * (2 * math.pi * periods / side)
     turn = math.radians(angle_deg)
@@ -560,7 +604,9 @@ def _describe(owner: NDArray[np.uint8], label: int, name: tuple[str, str], angle
     column = "left" if x < _LEFT_EDGE else "right" if x > _RIGHT_EDGE else ""
     row = "top" if y < _LEFT_EDGE else "bottom" if y > _RIGHT_EDGE else ""
     place = f"{row} {column}".strip() or "centre"
-    return SceneObject(name[1], name[0], (float(left), float(top), float(right), float(bottom)), size, place, angle_deg)
+    return SceneObject(
+        name[1], name[0], (float(left), float(top), float(right), float(bottom)), size, place, angle_deg
+    )
 
 
 # Captions
@@ -625,7 +671,9 @@ def _distinct(view: _View) -> list[SceneObject]:
 
 def _say_all(view: _View) -> Caption:
     things = view.dice.shuffled(_distinct(view))
-    return view.framed(_joined([view.noun(thing) for thing in things]), tuple(view.fact(thing) for thing in things))
+    return view.framed(
+        _joined([view.noun(thing) for thing in things]), tuple(view.fact(thing) for thing in things)
+    )
 
 
 def _say_one(view: _View) -> Caption:
@@ -637,7 +685,9 @@ def _say_colour(view: _View) -> Caption | None:
     if view.style == "drawing":
         return None
     colour = view.dice.pick(view.objects).colour
-    phrase = view.dice.pick((f"something {colour}", _article(f"{colour} thing"), _article(f"{colour} object")))
+    phrase = view.dice.pick(
+        (f"something {colour}", _article(f"{colour} thing"), _article(f"{colour} object"))
+    )
     return view.framed(phrase, (("object", colour, None, None),))
 
 
@@ -676,7 +726,9 @@ def _say_some(view: _View) -> Caption | None:
     things = view.dice.shuffled(_distinct(view))[:2]
     if len(things) < 2:
         return None
-    return view.framed(_joined([view.noun(thing) for thing in things]), tuple(view.fact(thing) for thing in things))
+    return view.framed(
+        _joined([view.noun(thing) for thing in things]), tuple(view.fact(thing) for thing in things)
+    )
 
 
 def _say_count(view: _View) -> Caption:
@@ -684,10 +736,16 @@ def _say_count(view: _View) -> Caption:
     shape = view.dice.pick(view.objects).shape
     same = sum(thing.shape == shape for thing in view.objects)
     if same > 1 and view.dice.number() < 0.75:
-        return view.framed(f"{_NUMBERS[same]} {_plural(shape)}", (("count", same, shape),))
+        return _several(view, f"{_NUMBERS[same]} {_plural(shape)}", ("count", same, shape))
     if count == 1:
         return view.framed(view.dice.pick(("one object", "a single object")), (("count", 1, None),))
-    return view.framed(f"{_NUMBERS[count]} objects", (("count", count, None),))
+    return _several(view, f"{_NUMBERS[count]} objects", ("count", count, None))
+
+
+def _several(view: _View, phrase: str, fact: Fact) -> Caption:
+    caption = view.framed(phrase, (fact,))
+    text = caption.text.replace("there is ", "there are ").replace("this is ", "these are ")
+    return Caption(text, caption.facts)
 
 
 def _say_relation(view: _View) -> Caption | None:
@@ -728,7 +786,7 @@ def _centre(thing: SceneObject, side: int) -> tuple[float, float]:
 
 
 def _relation(one: tuple[float, float], other: tuple[float, float]) -> str | None:
-    """How ``one`` stands to ``other``: along the axis that parts them more, by 0.15 of the image side at least."""
+    """How ``one`` stands to ``other``, along the axis that parts them more."""
     x, y = other[0] - one[0], other[1] - one[1]
     if max(abs(x), abs(y)) < _RELATION_MARGIN or abs(x) == abs(y):
         return None
@@ -740,8 +798,8 @@ def _relation(one: tuple[float, float], other: tuple[float, float]) -> str | Non
 def holds(facts: Iterable[Fact], scene: Scene) -> bool:
     """Whether all ``facts`` are true of the scene; see `Fact`.
 
-    "A left of B" needs box centres apart by at least 0.15 of the image side, and more in x than in y; "above" the same
-    the other way round. Objects are existential ("a red circle": at least one); counts are exact.
+    "A left of B" needs box centres apart by at least 0.15 of the image side, and more in x than in y; "above"
+    the same the other way round. Objects are existential ("a red circle": at least one); counts are exact.
 
     Raises:
         ConfigError: a fact is of no known kind, or names an unknown shape, colour, size, place or background.
@@ -770,7 +828,9 @@ def _holds(fact: Fact, scene: Scene) -> bool:
         one, relation, other = claim
         side = scene.image.shape[0]
         return any(
-            _matches(a, *one) and _matches(b, *other) and _relation(_centre(a, side), _centre(b, side)) == relation
+            _matches(a, *one)
+            and _matches(b, *other)
+            and _relation(_centre(a, side), _centre(b, side)) == relation
             for a in scene.objects
             for b in scene.objects
         )
@@ -783,7 +843,6 @@ def _matches(thing: SceneObject, colour: str | None, shape: str | None) -> bool:
     return colour in (None, thing.colour) and shape in (None, thing.shape)
 
 
-_KINDS = ("object", "count", "relation", "place", "background", "style")
 _VOCABULARY: dict[str, tuple[str, ...]] = {
     "colour": (*COLOURS, INK),
     "shape": SHAPES,
@@ -795,36 +854,47 @@ _VOCABULARY: dict[str, tuple[str, ...]] = {
 }
 
 
+_FIELDS: dict[str, tuple[str, ...]] = {
+    "object": ("colour", "shape", "size"),
+    "count": ("number", "shape"),
+    "relation": ("end", "relation", "end"),
+    "place": ("colour", "shape", "place"),
+    "background": ("background",),
+    "style": ("style",),
+}
+_MAY_BE_ANY = ("colour", "shape", "size")
+_known_facts: set[Fact] = set()
+
+
 def _checked_fact(fact: Fact) -> Fact:
-    if fact not in _known_facts:
+    # Tuples alone are looked up: lists would not be hashable.
+    if not isinstance(fact, tuple) or fact not in _known_facts:
         _check_fact(fact)
         _known_facts.add(fact)
     return fact
 
 
-_known_facts: set[Fact] = set()
-
-
 def _check_fact(fact: Fact) -> None:
+    if not isinstance(fact, tuple) or not fact:
+        raise ConfigError(f"{fact!r} is not a fact", expected='a tuple such as ("style", "photo")')
     kind, *claim = fact
-    _check_name("kind of fact", kind, _KINDS)
-    fields = {
-        "object": ("colour", "shape", "size"),
-        "count": ("number", "shape"),
-        "relation": ("end", "relation", "end"),
-        "place": ("colour", "shape", "place"),
-        "background": ("background",),
-        "style": ("style",),
-    }[kind]
+    _check_name("kind of fact", kind, tuple(_FIELDS))
+    fields = _FIELDS[kind]
     if len(claim) != len(fields):
-        raise ConfigError(f"the fact {fact!r} has {len(claim)} fields", expected=f'("{kind}", {", ".join(fields)})')
+        raise ConfigError(
+            f"the fact {fact!r} has {len(claim)} fields", expected=f'("{kind}", {", ".join(fields)})'
+        )
     for field, value in zip(fields, claim, strict=True):
         if field == "end":
+            if not isinstance(value, tuple) or len(value) != 2:
+                raise ConfigError(
+                    f"{value!r} is not an end of a relation", expected="(colour or None, shape)"
+                )
             _check_fact(("object", *value, None))
         elif field == "number":
             if not _is_whole(value) or value < 0:
                 raise ConfigError(f"the fact {fact!r} counts {value!r}", expected="a whole number, 0 or more")
-        elif value is not None or field in ("place", "relation", "background", "style"):
+        elif value is not None or field not in _MAY_BE_ANY:
             _check_name(field, value, _VOCABULARY[field])
 
 
@@ -861,7 +931,7 @@ class _Encoded:
         return np.where(apart, np.where(wide > tall, sideways, upright), 0)
 
     def find(self, colour: str | None, shape: str | None) -> NDArray[np.bool_]:
-        """bool [scenes, objects]: which objects are like this."""
+        """Which objects are like this, bool [scenes, objects]."""
         key = (colour, shape)
         if key not in self._found:
             found = self.present
@@ -873,13 +943,15 @@ class _Encoded:
         return self._found[key]
 
     def truth(self, fact: Fact) -> NDArray[np.bool_]:
-        """bool [scenes]: where the fact holds."""
+        """Where the fact holds, bool [scenes]."""
         kind, *claim = fact
         if kind == "object":
             found = self.find(claim[0], claim[1])
-            return (found if claim[2] is None else found & (self.size == _SIZE_CODE[claim[2]])).any(axis=1)
+            return np.logical_or.reduce(
+                found if claim[2] is None else found & (self.size == _SIZE_CODE[claim[2]]), axis=1
+            )
         if kind == "count":
-            return self.find(None, claim[1]).sum(axis=1) == claim[0]
+            return np.equal(self.find(None, claim[1]).sum(axis=1), claim[0])
         if kind == "place":
             bits = _PLACE_CODE[claim[2]]
             return (self.find(claim[0], claim[1]) & (self.place & bits == bits)).any(axis=1)
@@ -905,11 +977,14 @@ def truth_matrix(scenes: Sequence[Scene], captions: Sequence[Caption]) -> NDArra
     """
     encoded = _Encoded(scenes)
     column: dict[Fact, int] = {}
-    claims = [[column.setdefault(_checked_fact(fact), len(column)) for fact in caption.facts] for caption in captions]
+    claims = [
+        [column.setdefault(_checked_fact(fact), len(column)) for fact in caption.facts]
+        for caption in captions
+    ]
     # The last column is always true: captions with fewer facts are filled up with it.
     table = np.ones((len(scenes), len(column) + 1), dtype=bool)
     for fact, index in column.items():
         table[:, index] = encoded.truth(fact)
     longest = max(map(len, claims), default=0)
     picked = np.array([claim + [len(column)] * (longest - len(claim)) for claim in claims], dtype=np.int64)
-    return table[:, picked.reshape(len(captions), longest)].all(axis=2)
+    return np.logical_and.reduce(table[:, picked.reshape(len(captions), longest)], axis=2)

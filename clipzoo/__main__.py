@@ -1,0 +1,6 @@
+"""``python -m clipzoo``."""
+
+from clipzoo.cli import main
+
+if __name__ == "__main__":
+    main()

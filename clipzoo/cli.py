@@ -1,0 +1,310 @@
+"""The command line: parsing and printing, no logic. Heavy modules are imported inside the commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clipzoo.errors import ClipzooError, ConfigError, UsageError, closest_matches
+
+
+class _Group(click.Group):
+    """A group whose unknown commands name the closest one."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0] if args else ""
+        if name and self.get_command(ctx, name) is None:
+            raise UsageError(
+                f'no command called "{name}"', closest=closest_matches(name, self.commands),
+                expected=", ".join(self.commands), hint="clipzoo --help",
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="clipzoo")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def cli(debug: bool) -> None:
+    """What people build on a frozen CLIP."""
+    if debug:
+        os.environ["CLIPZOO_DEBUG"] = "1"
+
+
+_OPEN = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@cli.command(context_settings=_OPEN)
+@click.argument("plugin")
+@click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this folder.")
+@click.option("--quiet", is_flag=True, help="No progress bar and no table.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.argument("settings", nargs=-1, type=click.UNPROCESSED)
+def run(plugin: str, resume: Path | None, quiet: bool, debug: bool, settings: tuple[str, ...]) -> None:
+    """Run PLUGIN with SETTINGS, each as key=value or --key value.
+
+    \b
+    clipzoo run pointclip --data modelnet40 model=ViT-B-16/openai
+    clipzoo run pointclip --data my_clouds/ names="chair, table"
+    """
+    if debug:
+        os.environ["CLIPZOO_DEBUG"] = "1"
+    from clipzoo.plugin import find_plugin
+
+    found = find_plugin(plugin).load()
+    overrides = _overrides(settings, _flags(found))
+    from clipzoo.config import compose
+    from clipzoo.runs import execute, load_config
+
+    if resume is None:
+        composed = compose(found, overrides)
+    else:
+        if overrides:
+            raise UsageError(
+                f"settings were given together with --resume: {', '.join(overrides)}",
+                expected="the settings of the run that is resumed, and no others",
+            )
+        name, stored = load_config(resume)
+        if name != plugin:
+            raise UsageError(
+                f"{resume} is a run of {name}, not of {plugin}", hint=f"clipzoo run {name} --resume {resume}"
+            )
+        composed = compose(found, stored)
+    result = execute(found, composed, resume=resume, progress=not quiet)
+    if not quiet:
+        _print_result(result)
+
+
+@cli.command()
+@click.argument("plugin", required=False)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
+def demo(plugin: str | None, out: Path) -> None:
+    """Run the demo of every installed plugin, or of PLUGIN: offline, a minute each."""
+    from clipzoo.config import compose
+    from clipzoo.plugin import find_plugin, plugins
+    from clipzoo.report import write_gallery
+    from clipzoo.runs import execute
+
+    references = [find_plugin(plugin)] if plugin else list(plugins().values())
+    if not references:
+        raise UsageError("no plugin is installed", hint='pip install "clipzoo[all]"')
+    folders, errors = [], []
+    for reference in references:
+        try:
+            found = reference.load()
+            click.secho(f"{found.name}: {found.summary}", bold=True)
+            result = execute(found, compose(found, {**found.demo, "out": str(out)}), progress=True)
+        except ClipzooError as error:
+            errors.append(error)
+            _print_error(error)
+            continue
+        _print_result(result)
+        folders.append(result.folder)
+    if folders:
+        page = write_gallery(folders, out / "index.html")
+        click.echo(f"gallery: {page}")
+    if errors:
+        raise SystemExit(errors[0].exit_code)
+
+
+@cli.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--check", is_flag=True, help="Import each plugin, and say which cannot be.")
+def list_plugins(as_json: bool, check: bool) -> None:
+    """List the plugins that are installed, and those that can be."""
+    import json
+
+    from clipzoo.catalogue import KNOWN
+    from clipzoo.plugin import plugins
+
+    rows = []
+    for name, reference in plugins().items():
+        state = f"broken: needs {', '.join(reference.missing)}" if reference.missing else "installed"
+        if name != reference.name:
+            state = "clash: two distributions offer this name"
+        elif check and not reference.missing:
+            try:
+                reference.load()
+            except ClipzooError as error:
+                state = f"broken: {error.what.partition(': ')[2] or error.what}"
+        rows.append({
+            "name": name, "version": reference.version, "distribution": reference.distribution, "state": state,
+            "summary": " ".join(reference.summary.split()),
+        })
+    absent = [name for name in KNOWN if name not in {row["name"] for row in rows}]
+    if as_json:
+        click.echo(json.dumps({"installed": rows, "available": absent}, indent=1))
+        return
+    _table([
+        (row["name"], row["version"], row["summary"] if row["state"] == "installed" else row["state"]) for row in rows
+    ])
+    if not rows:
+        click.echo("no plugin is installed")
+    for name in absent:
+        click.echo(f'{name}  not installed: pip install "clipzoo[{KNOWN[name]}]"')
+
+
+@cli.command()
+@click.argument("plugin")
+def info(plugin: str) -> None:
+    """Show what PLUGIN implements, its options and its recipes."""
+    from clipzoo.config import fields_of, recipes
+    from clipzoo.plugin import find_plugin
+
+    reference = find_plugin(plugin)
+    found = reference.load()
+    paper = found.paper
+    click.secho(f"{found.name} {reference.version}  {found.summary}", bold=True)
+    click.echo(f"\n{paper.title}\n{paper.authors}, {paper.year}. {paper.url}")
+    click.echo(f"code: {paper.code_licence} · weights: {paper.weights_licence} · data: {paper.data_licence}")
+    for title, numbers in (("published", paper.published), ("measured", paper.measured)):
+        if numbers:
+            click.secho(f"\n{title}", bold=True)
+            _table([(name, str(value)) for name, value in numbers.items()])
+    click.secho("\noptions", bold=True)
+    rows = []
+    for name, kind, default, metadata in fields_of(found):
+        text = metadata.get("help", "")
+        if metadata.get("choices"):
+            kind = " | ".join(str(choice) for choice in metadata["choices"])
+        rows.append((name, _value(default), kind, text))
+    _table(rows)
+    available = recipes(found)
+    if available:
+        click.secho("\nrecipes (recipe=NAME)", bold=True)
+        _table(list(available.items()))
+
+
+@cli.command(context_settings=_OPEN)
+@click.argument("plugin")
+@click.argument("settings", nargs=-1, type=click.UNPROCESSED)
+def config(plugin: str, settings: tuple[str, ...]) -> None:
+    """Print every setting of PLUGIN with its source, as a run with SETTINGS would see it."""
+    from clipzoo.config import compose
+    from clipzoo.plugin import find_plugin
+
+    found = find_plugin(plugin).load()
+    composed = compose(found, _overrides(settings, _flags(found)))
+    _table([(key, _value(value), composed.sources[key]) for key, value in composed.plain.items()])
+
+
+@cli.command()
+def datasets() -> None:
+    """List the datasets that have a name."""
+    from clipzoo.data.registry import datasets as known
+
+    _table([(name, reference.distribution) for name, reference in known().items()])
+
+
+@cli.command()
+def doctor() -> None:
+    """Check this installation: versions, devices, folders, plugins, optional back ends."""
+    from clipzoo.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        mark = {"ok": "ok     ", "absent": "absent ", "broken": "BROKEN "}[finding.state]
+        click.echo(f"{mark} {finding.name:<18} {finding.text}")
+    if any(finding.state == "broken" for finding in findings):
+        raise SystemExit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The entry point of the command ``clipzoo``: every error becomes a text and an exit code."""
+    try:
+        code = cli.main(args=arguments, prog_name="clipzoo", standalone_mode=False)
+    except ClipzooError as error:
+        _print_error(error)
+        _maybe_traceback()
+        code = error.exit_code
+    except click.exceptions.NoSuchOption as error:
+        _print_error(UsageError(error.format_message(), hint="clipzoo --help"))
+        code = 2
+    except click.ClickException as error:
+        _print_error(UsageError(error.format_message(), hint="clipzoo --help"))
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        code = 130
+    except BrokenPipeError:
+        # The reader has gone; leave nothing that the interpreter would try to flush into the closed pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    except Exception as error:
+        text = " ".join(str(error).split())[:300]
+        click.echo(f"error: unexpected {type(error).__name__}: {text}\n  try: the same with --debug", err=True)
+        _maybe_traceback()
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def _maybe_traceback() -> None:
+    if os.environ.get("CLIPZOO_DEBUG", "") not in ("", "0"):
+        traceback.print_exc()
+
+
+def _print_error(error: ClipzooError) -> None:
+    click.echo(f"error: {error.message()}", err=True)
+
+
+def _overrides(settings: Iterable[str], flags: frozenset[str] = frozenset()) -> list[str]:
+    """``--key value``, ``--key=value`` and ``key=value`` as ``key=value``; a bare flag means true."""
+    words, found = list(settings), []
+    while words:
+        word = words.pop(0)
+        if not word.startswith("--"):
+            if "=" not in word:
+                raise UsageError(f'"{word}" is no setting', expected="key=value, or --key value")
+            found.append(word)
+            continue
+        name, equals, value = word[2:].partition("=")
+        name = name.replace("-", "_")
+        if not equals:
+            if name in flags and (not words or words[0].lower() not in ("true", "false")):
+                value = "true"
+            elif words:
+                value = words.pop(0)
+            else:
+                raise ConfigError(f"--{name} has no value", expected=f"--{name} VALUE")
+        found.append(f"{name}={value}")
+    return found
+
+
+def _flags(plugin: Any) -> frozenset[str]:
+    import typing
+
+    return frozenset(name for name, kind in typing.get_type_hints(plugin.settings).items() if kind is bool)
+
+
+def _print_result(result: Any) -> None:
+    for note in result.notes:
+        click.echo(f"note: {note}")
+    _table([(name, _number(value)) for name, value in result.metrics.items()])
+    click.echo(f"report: {result.folder / 'report.html'}")
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "null" if value is None else repr(value) if value == "" else str(value)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Aligned columns; the last one runs on."""
+    if not rows:
+        return
+    widths = [min(48, max(len(row[column]) for row in rows)) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)]
+        click.echo("  ".join([*cells, row[-1]]).rstrip())

@@ -1,0 +1,241 @@
+"""Point clouds and meshes from files, with every claim of a header held against the file before it is believed."""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from clipzoo.errors import DataError, closest_matches
+
+from clipzoo_points.pcd import read_pcd
+
+MAX_BYTES = 256 << 20
+"""Largest file, and largest array in one, that is read: a cloud of ten million points is far smaller."""
+
+
+def read_cloud(path: str | Path, points: int | None = 1024, seed: int = 0) -> np.ndarray:
+    """Read one cloud, ``[N, 3]`` float32, in the units and axes of the file.
+
+    Args:
+        path: ``.off .ply .obj`` (with faces: points are drawn on the surface, evenly by area; without: the
+            vertices), ``.pcd``, ``.npy .npz``, or text ``.xyz .txt .pts .csv`` with x, y, z in the first columns.
+        points: how many to draw on a mesh, default 1024; files of points give all they have.
+        seed: of the drawing, together with the name of the file.
+
+    Raises:
+        DataError: if the file is missing, broken, holds no point, or holds a coordinate that is not finite.
+    """
+    path = Path(path)
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            f"{path}: files of the type \"{path.suffix}\" are not read",
+            closest=closest_matches(path.suffix, SUFFIXES), expected=", ".join(SUFFIXES),
+        )
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    if size == 0:
+        refuse(path, "the file is empty")
+    if size > MAX_BYTES:
+        refuse(path, f"the file has {size / 1e6:.0f} MB", f"at most {MAX_BYTES / 1e6:.0f} MB for one cloud")
+    try:
+        read = reader(path)
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{path}: the file claims more than fits into memory") from error
+    except Exception as error:
+        text = " ".join(str(error).split())[:160]
+        raise DataError(f"{path}: the file is broken or not what its name says ({type(error).__name__}: {text})") from error
+    vertices, faces = read if isinstance(read, tuple) else (read, None)
+    cloud = _checked(path, vertices)
+    if faces is None or len(faces) == 0:
+        return cloud
+    generator = np.random.default_rng([seed, zlib.crc32(path.name.encode())])
+    return _on_surface(path, cloud, faces, 1024 if points is None else points, generator)
+
+
+def refuse(path: Path, reason: str, expected: str | None = None) -> NoReturn:
+    """Raise the error of a bad file."""
+    raise DataError(f"{path}: {reason}", expected=expected)
+
+
+def _checked(path: Path, points: np.ndarray) -> np.ndarray:
+    points = np.asarray(points)
+    if points.ndim != 2 or points.shape[1] < 3:
+        refuse(path, f"an array of the shape {points.shape}", "[points, 3 or more columns]")
+    if len(points) == 0:
+        refuse(path, "the cloud has no points", "at least one")
+    if points.dtype.kind not in "fiu":
+        refuse(path, f"values of the type {points.dtype}", "numbers")
+    cloud = points[:, :3].astype(np.float32)
+    bad = ~np.isfinite(cloud).all(1)
+    if bad.any():
+        refuse(path, f"{int(bad.sum())} of {len(cloud)} points are NaN or infinite (first: point {int(bad.argmax())})")
+    return cloud
+
+
+def _on_surface(path: Path, vertices: np.ndarray, faces: np.ndarray, count: int, generator: Any) -> np.ndarray:
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        refuse(path, f"a face names vertex {int(faces.max())}", f"0 to {len(vertices) - 1}")
+    corners = vertices[faces].astype(np.float64)
+    one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = np.linalg.norm(np.cross(one, two), axis=1)
+    if not area.sum() > 0:
+        refuse(path, "the faces have no area", "at least one triangle with an area")
+    chosen = generator.choice(len(faces), size=count, p=area / area.sum())
+    u, v = generator.random((2, count))
+    outside = u + v > 1
+    u, v = np.where(outside, 1 - u, u)[:, None], np.where(outside, 1 - v, v)[:, None]
+    return (corners[chosen, 0] + u * one[chosen] + v * two[chosen]).astype(np.float32)
+
+
+def _read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """OFF, also with the counts on the first line right behind the magic word, as many ModelNet files have them."""
+    text = path.read_text(encoding="ascii", errors="replace")
+    if not text.startswith("OFF"):
+        refuse(path, f"the file begins with {text[:8]!r}", '"OFF"')
+    # One pass over all numbers; comments run to the end of their line.
+    body = re.sub(r"#[^\n]*", "", text[3:]) if "#" in text else text[3:]
+    head = body.split(None, 3)[:3]
+    if len(head) < 3:
+        refuse(path, "the counts are missing", "vertices, faces and edges after OFF")
+    vertices, faces = int(head[0]), int(head[1])
+    _claims(path, vertices, "vertices", 6, len(text))
+    _claims(path, faces, "faces", 4, len(text))
+    numbers = body.split()[3:]
+    if len(numbers) < 3 * vertices:
+        refuse(path, f"{len(numbers) // 3} of {vertices} vertices are there: the file is truncated or its count is wrong")
+    points = np.array(numbers[: 3 * vertices], dtype=np.float64).reshape(-1, 3)
+    return points, _polygons(path, numbers[3 * vertices :], faces)
+
+
+def _polygons(path: Path, numbers: list[str], count: int) -> np.ndarray:
+    """Triangles of ``count`` polygons, each written as its number of corners and their indices."""
+    if count and len(numbers) == 4 * count and all(number == "3" for number in numbers[::4]):
+        return np.array(numbers, dtype=np.int64).reshape(-1, 4)[:, 1:]
+    triangles, place = [], 0
+    for face in range(count):
+        corners = int(numbers[place]) if place < len(numbers) else -1
+        if corners < 0 or place + corners >= len(numbers) + (0 if corners else 1):
+            refuse(path, f"{face} of {count} faces are there: the file is truncated or its count is wrong")
+        index = [int(number) for number in numbers[place + 1 : place + 1 + corners]]
+        triangles.extend((index[0], a, b) for a, b in zip(index[1:-1], index[2:], strict=True))
+        place += 1 + corners
+        # A colour may follow a face; it holds to the end of a line, which is gone: ModelNet has none.
+    return np.array(triangles, dtype=np.int64).reshape(-1, 3)
+
+
+def _claims(path: Path, count: int, what: str, bytes_each: int, size: int) -> None:
+    if count < 0:
+        refuse(path, f"the header claims {count} {what}")
+    if count * bytes_each > size + bytes_each:
+        refuse(path, f"the header claims {count} {what}, and the file has {size} bytes", f"at least {count * bytes_each}")
+
+
+def _read_ply(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    with path.open("rb") as file:
+        head = file.read(64 << 10)
+    end = head.find(b"end_header")
+    if not head.startswith(b"ply") or end < 0:
+        refuse(path, "no header of a PLY file", '"ply" ... "end_header"')
+    vertices = 0
+    for line in head[:end].decode("ascii", "replace").splitlines():
+        words = line.split()
+        if words[:1] == ["element"]:
+            if len(words) != 3 or not words[2].isdigit():
+                refuse(path, f'the header has the line "{line[:60]}"', "element NAME COUNT")
+            _claims(path, int(words[2]), words[1], 1, path.stat().st_size)
+            vertices = int(words[2]) if words[1] == "vertex" else vertices
+    return _through_trimesh(path, path.read_bytes(), "ply", vertices)
+
+
+def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    content = path.read_bytes()
+    vertices = len(re.findall(rb"^v[ \t]", content, re.MULTILINE))
+    if vertices == 0:
+        refuse(path, 'no line begins with "v"', "vertices of an OBJ file")
+    # Materials and textures are other files, and are no business of a point cloud.
+    content = re.sub(rb"^(mtllib|usemtl)[^\n]*$", b"", content, flags=re.MULTILINE)
+    return _through_trimesh(path, content, "obj", None)
+
+
+def _through_trimesh(
+    path: Path, content: bytes, kind: str, vertices: int | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    import trimesh
+
+    loaded = trimesh.load(io.BytesIO(content), file_type=kind, process=False)
+    if isinstance(loaded, trimesh.Scene):
+        loaded = loaded.to_geometry()
+    points = np.asarray(loaded.vertices)
+    if vertices is not None and len(points) != vertices:
+        refuse(path, f"{len(points)} of {vertices} vertices are there: the file is truncated or its count is wrong")
+    faces = np.asarray(loaded.faces) if isinstance(loaded, trimesh.Trimesh) else None
+    return points, faces
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    with path.open("rb") as file:
+        _check_npy(path, file, path.stat().st_size)
+        file.seek(0)
+        return np.load(file, allow_pickle=False)
+
+
+def _read_npz(path: Path) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:
+        names = [entry.filename for entry in archive.infolist()]
+        preferred = [name for name in ("points.npy", "xyz.npy", "pc.npy", "arr_0.npy") if name in names]
+        if not preferred and len(names) != 1:
+            refuse(path, f"arrays called {', '.join(names[:6])}", 'one called "points"')
+        name = preferred[0] if preferred else names[0]
+        size = archive.getinfo(name).file_size
+        if size > MAX_BYTES:
+            refuse(path, f"{name} would have {size / 1e6:.0f} MB", f"at most {MAX_BYTES / 1e6:.0f} MB")
+        with archive.open(name) as file:
+            _check_npy(path, file, size)
+        with archive.open(name) as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _check_npy(path: Path, file: Any, size: int) -> None:
+    major, _ = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, _, kind = read(file)
+    if kind.hasobject:
+        refuse(path, "the array holds Python objects, which are never loaded", "numbers")
+    claimed = int(np.prod([int(part) for part in shape], dtype=object)) * kind.itemsize
+    if claimed > size:
+        refuse(path, f"the header claims {shape} values, {claimed} bytes, and the file has {size}")
+
+
+def _read_text(path: Path) -> np.ndarray:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        lines = [line for line in (next(file, "") for _ in range(3)) if line.strip()]
+    if not lines:
+        refuse(path, "the file has no lines")
+    skip = 1 if len(lines[0].replace(",", " ").split()) == 1 and lines[0].strip().isdigit() else 0
+    first = lines[min(skip, len(lines) - 1)]
+    delimiter = "," if "," in first else ";" if ";" in first else None
+    columns = len(first.split(delimiter))
+    if columns < 3:
+        refuse(path, f"a line has {columns} columns: {first.strip()[:60]!r}", "x, y and z, separated by spaces or commas")
+    return np.loadtxt(
+        path, delimiter=delimiter, usecols=(0, 1, 2), skiprows=skip, ndmin=2, dtype=np.float64, encoding="utf-8",
+    )
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".off": _read_off, ".ply": _read_ply, ".obj": _read_obj, ".pcd": read_pcd, ".npy": _read_npy, ".npz": _read_npz,
+    ".xyz": _read_text, ".txt": _read_text, ".pts": _read_text, ".csv": _read_text,
+}
+SUFFIXES = tuple(_READERS)
+"""File types that :func:`read_cloud` knows."""
