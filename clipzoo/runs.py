@@ -81,7 +81,8 @@ def execute(
         except BaseException as error:
             record.write("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", context, error)
             write_report(folder)
-            raise _explained(error, folder, plugin, done=len(context.items())) from error
+            kept = sum("error" not in item for item in context.items().values())
+            raise _explained(error, folder, plugin, done=kept) from error
         _write_tables(folder, result.tables)
         record.write("complete", context)
         stored = {
@@ -319,7 +320,7 @@ def _explained(error: BaseException, folder: Path, plugin: Plugin, done: int) ->
     if done:
         return type(error)(
             error.what, expected=error.expected, closest=error.closest, hint=error.hint,
-            details=[*error.details, f"{done} items are kept; go on with: {_go_on(plugin, folder)}"],
+            details=[*error.details, f"{done} finished items are kept; go on with: {_go_on(plugin, folder)}"],
         )
     return error
 

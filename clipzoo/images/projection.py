@@ -139,7 +139,7 @@ def project_depth(
     rotations = rotations.to(points)
     batch, count = points.shape[:2]
     # [batch, views, 3, points]: x, y and z of one view lie together.
-    camera = (rotations.reshape(-1, 3) @ points.transpose(1, 2)).reshape(batch, -1, 3, count)
+    camera = (rotations.reshape(-1, 3) @ points.transpose(1, 2)).reshape(batch, len(rotations), 3, count)
     if mode == "v1":
         few_shot = isinstance(views, str) and views == "few-shot"
         return _perspective_depth(camera, size or (224 if few_shot else 128), distance or (1.4 if few_shot else 1.6))
@@ -181,7 +181,8 @@ def _perspective_depth(camera: Tensor, size: int, distance: float) -> Tensor:
     cell = torch.where(inside, (image * size + row.long()) * size + column.long(), cells).flatten()
     # Sorting brings the points of a pixel together: sums run over points, not over the mostly empty images.
     cell, order = (cell.int() if cells < 2**31 else cell).sort(stable=True)
-    inverse = inverse.flatten()[order]
+    # What is outside shares one cell; its sum must not be zero, or the gradient of all of it is NaN.
+    inverse = torch.where(inside, inverse, 1).flatten()[order]
     first = torch.ones_like(cell, dtype=torch.bool)
     first[1:] = cell[1:] != cell[:-1]
     pixel = first.cumsum(0) - 1
@@ -221,8 +222,8 @@ def _realistic_depth(camera: Tensor) -> Tensor:
     images = batch * views
     margin = _V2_WINDOW // 2
     side = _V2_GRID + 2 * margin
-    cell = ((row.long() + margin) * side + column.long() + margin).reshape(images, -1)
-    slab, value = slab.reshape(images, -1), value.reshape(images, -1)
+    cell = ((row.long() + margin) * side + column.long() + margin).flatten(0, 1)
+    slab, value = slab.flatten(0, 1), value.flatten(0, 1)
     squeezed = torch.zeros(images, _V2_GRID, _V2_GRID, dtype=camera.dtype, device=camera.device)
     for depth in range(_V2_DEPTH):  # over slabs of the published grid: clouds and views are batched
         here = slab == depth

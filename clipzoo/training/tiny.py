@@ -1,9 +1,13 @@
-"""Train the bundled encoders from nothing: ``python -m clipzoo.training.tiny tiny`` (or ``tiny-rn``).
+"""Train the bundled encoders from nothing: ``python -m clipzoo.training.tiny tiny-rn``, then ``tiny``.
 
 One image tower and one text tower learn with the symmetric contrastive loss from two sources: 2D scenes with
 captions, and depth images of procedural 3D shapes. Many captions of a batch are true of many of its images
 ("a circle", "a depth map of a chair"), so the target of an image is spread over every caption that is true of
 it, and the other way round; with one true caption an image this is CLIP's loss.
+
+The ResNet learns this way from scratch. The ViT, which needs many more images than a CPU can show it, learns from
+the same images to the same captions with the ResNet as its teacher: it takes over the text tower, which stays as it
+is, and its image features are also drawn to the teacher's.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ from torch import Tensor, nn
 
 from clipzoo.data.scenes import HELD_OUT, Caption, Scene, scene_dataset, truth_matrix
 from clipzoo.data.shapes import CATEGORIES
-from clipzoo.encoders.loading import build_model, build_tokenizer
+from clipzoo.encoders.loading import build_model, build_tokenizer, load_clip
 from clipzoo.encoders.pixels import normalise_pixels, unit_rows
 from clipzoo.encoders.tiny_files import untrained_rows, write_tiny
 from clipzoo.prompts import clean_name
@@ -53,23 +57,32 @@ class Recipe:
     """Everything that decides the weights, besides the versions of the libraries."""
 
     seed: int = 0
-    steps: int = 1300
+    steps: int = 1000
     learning_rate: float = 1.5e-3
     weight_decay: float = 0.05
     warmup_steps: int = 60
     average: float = 0.995
-    depth_batch: int = 80
+    depth_batch: int = 64
     """Images of each of the two projections in a batch."""
-    scene_batch: int = 96
+    scene_batch: int = 128
     scenes: int = 48_000
+    single_share: float = 0.5
+    """Share of the scenes that hold one object."""
+    first_caption_share: float = 0.5
+    """How often a scene is told by the caption that names everything in it, rather than by any of its captions."""
     shapes_each: int = 600
     """Shapes of each category; the categories of ModelNet10 have twice as many, being told apart from more."""
     views_each: int = 4
     patch_dropout: float = 0.4
+    teacher: str | None = None
+    distillation: float = 10.0
+    """Weight of one minus the cosine between the features of student and teacher."""
     unmasked_share: float = 0.15
     """The last part of training sees all patches (FLIP's unmasked tuning)."""
     image_size: int = 64
-    notes: tuple[str, ...] = field(default=())
+
+
+RECIPES = {"tiny-rn": Recipe(), "tiny": Recipe(steps=1400, warmup_steps=100, patch_dropout=0.5, teacher="tiny-rn")}
 
 
 @dataclass
@@ -88,16 +101,22 @@ def make_world(recipe: Recipe, workers: int = 2) -> World:
     clouds, labels = make_clouds(counts, recipe.seed, workers)
     generator = torch.Generator().manual_seed(recipe.seed)
     depth = render_pool(clouds, labels, recipe.image_size, recipe.views_each, generator)
-    share = -(-recipe.scenes // workers)
-    with ProcessPoolExecutor(workers) as pool:
-        parts = list(pool.map(_scenes_of, [recipe.seed * 1000 + k for k in range(workers)], [share] * workers))
-    scenes = [scene for part in parts for scene in part][: recipe.scenes]
+    scenes = make_scenes(recipe)
     pixels = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2).contiguous()
     return World(tuple(CATEGORIES), depth, scenes, pixels)
 
 
-def _scenes_of(seed: int, count: int) -> list[Scene]:
-    return scene_dataset(count, seed=seed, combinations="train")
+def make_scenes(recipe: Recipe) -> list[Scene]:
+    """The scenes of a recipe, those with one object first."""
+    single = int(recipe.scenes * recipe.single_share)
+    jobs = [(recipe.seed * 1000, single, 1), (recipe.seed * 1000 + 1, recipe.scenes - single, None)]
+    with ProcessPoolExecutor(len(jobs)) as pool:
+        parts = list(pool.map(_scenes_of, *zip(*jobs, strict=True)))
+    return [scene for part in parts for scene in part]
+
+
+def _scenes_of(seed: int, count: int, objects: int | None) -> list[Scene]:
+    return scene_dataset(count, seed=seed, objects=objects, combinations="train")
 
 
 def soft_contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, truth: Tensor) -> Tensor:
@@ -158,16 +177,16 @@ def train(name: str, recipe: Recipe, world: World, log_every: int = 50) -> tuple
     depth_text = [
         [list(dict.fromkeys((t.replace("{}", c), depth_sentence(t, c)))) for t in DEPTH_TEMPLATES] for c in classes
     ]
-    scene_text = {caption.text for scene in world.scenes for caption in scene.captions}
-    every = sorted({s for row in depth_text for group in row for s in group} | scene_text)
-    text = CompactText(model, build_tokenizer(config), every)
-
-    decay = [p for p in model.parameters() if p.ndim > 1]
-    rest = [p for p in model.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}],
-        lr=recipe.learning_rate, betas=(0.9, 0.98),
-    )
+    teacher = None if recipe.teacher is None else load_clip(recipe.teacher, device="cpu")
+    if teacher is None:
+        scene_text = {caption.text for scene in world.scenes for caption in scene.captions}
+        every = sorted({s for row in depth_text for group in row for s in group} | scene_text)
+        text = CompactText(model, build_tokenizer(config), every)
+        known = text.known
+    else:
+        known = torch.tensor(sorted(teacher.known_tokens or ()))
+        _take_over_text(model, teacher.model)
+    optimiser = _optimiser(model, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
         lambda step: min((step + 1) / recipe.warmup_steps, 0.5 * (1 + math.cos(math.pi * step / recipe.steps)) + 1e-3),
@@ -182,8 +201,15 @@ def train(name: str, recipe: Recipe, world: World, log_every: int = 50) -> tuple
         pixels, sentences, truth = _batch(world, recipe, depth_text, draw)
         with torch.autocast("cpu", torch.bfloat16):
             images = unit_rows(model.encode_image(pixels))
-            texts = unit_rows(model.encode_text(text.lookup(sentences)))
-        loss = soft_contrastive_loss(images, texts, model.logit_scale.exp(), truth)
+            texts = unit_rows(model.encode_text(text.lookup(sentences))) if teacher is None else None
+        if teacher is None:
+            loss = soft_contrastive_loss(images, texts, model.logit_scale.exp(), truth)
+        else:
+            with torch.no_grad():
+                texts = teacher.encode_text(sentences)
+                target = teacher.encode_image(pixels, resize="none", normalise=False)
+            loss = soft_contrastive_loss(images, texts, model.logit_scale.exp(), truth)
+            loss = loss + recipe.distillation * (1 - (images * target).sum(-1)).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -197,7 +223,26 @@ def train(name: str, recipe: Recipe, world: World, log_every: int = 50) -> tuple
             click.echo(
                 f"step {step:5d}  loss {loss.item():.3f}  scale {model.logit_scale.exp().item():.1f}  {spent:.0f} s"
             )
-    return averaged.module.eval(), text.known
+    return averaged.module.eval(), known
+
+
+def _take_over_text(model: nn.Module, teacher: nn.Module) -> None:
+    """Give ``model`` the text tower and the logit scale of ``teacher``, and freeze them."""
+    state = {key: value for key, value in teacher.state_dict().items() if not key.startswith("visual.")}
+    model.load_state_dict(state, strict=False)
+    for key, parameter in model.named_parameters():
+        parameter.requires_grad_(key.startswith("visual."))
+
+
+def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ],
+        lr=recipe.learning_rate, betas=(0.9, 0.98),
+    )
 
 
 def _batch(
@@ -221,7 +266,8 @@ def _batch(
     scenes = [world.scenes[index] for index in chosen]
     picked: dict[str, Caption] = {}
     for scene in scenes:
-        caption = scene.captions[draw.integers(len(scene.captions))]
+        told = 0 if draw.random() < recipe.first_caption_share else draw.integers(len(scene.captions))
+        caption = scene.captions[told]
         picked.setdefault(caption.text, caption)
     captions = [caption for text, caption in picked.items() if text not in set(depth_sentences)]
     truth = torch.zeros(len(pixels), len(depth_sentences) + len(captions), dtype=torch.bool)
@@ -236,9 +282,11 @@ def _batch(
 def save(name: str, model: nn.Module, known: Tensor, recipe: Recipe, folder: Path) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json`` (the open_clip config and the recipe)."""
     state = dict(model.state_dict())
-    table = untrained_rows(49408, state["token_embedding.weight"].shape[1])
-    table[known] = state["token_embedding.weight"]
-    state["token_embedding.weight"] = table
+    rows = state["token_embedding.weight"]
+    if len(rows) == len(known):  # the tower was trained with a compact vocabulary
+        table = untrained_rows(49408, rows.shape[1])
+        table[known] = rows
+        state["token_embedding.weight"] = table
     path = folder / f"{name}.safetensors"
     write_tiny(path, state, known)
     content = {"model_cfg": ARCHITECTURES[name], "preprocess_cfg": _PREPROCESS, "recipe": asdict(recipe)}
@@ -253,7 +301,7 @@ def save(name: str, model: nn.Module, known: Tensor, recipe: Recipe, folder: Pat
 @click.option("--world", "world_file", type=click.Path(path_type=Path), default=None, help="Keep the data here.")
 def main(name: str, out: Path, steps: int | None, world_file: Path | None) -> None:
     """Train one of the bundled encoders and write it to OUT."""
-    recipe = Recipe() if steps is None else Recipe(steps=steps)
+    recipe = RECIPES[name] if steps is None else replace(RECIPES[name], steps=steps)
     started = time.perf_counter()
     if world_file is not None and world_file.exists():
         world = torch.load(world_file, weights_only=False)  # made by this very command

@@ -34,10 +34,12 @@ def normalise_clouds(points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "
     """
     if points.ndim != 3 or points.shape[-1] != 3 or points.shape[1] == 0:
         raise DataError(f"points has the shape {tuple(points.shape)}", expected="[batch, points, 3]")
+    # Rounding leaves identical points a little off their mean, in proportion to where they were.
+    least = 1e-6 * points.abs().amax((1, 2)).clamp(min=1e-6)
     points = points - points.mean(1, keepdim=True)
     radius = points.norm(dim=-1).amax(1)
-    # Rounding leaves identical points a little off their mean, in proportion to where they were.
-    if not bool((torch.isfinite(radius) & (radius > 1e-12)).all()):
-        bad = (~(torch.isfinite(radius) & (radius > 1e-12))).nonzero().flatten().tolist()
+    good = torch.isfinite(radius) & (radius > least)
+    if not bool(good.all()):
+        bad = (~good).nonzero().flatten().tolist()
         raise DataError(f"clouds {bad[:8]} of the batch have no size: all points are the same, or not finite")
     return points / radius[:, None, None]

@@ -7,16 +7,17 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from clipzoo.data.shapes import CATEGORIES, shape_dataset
 from clipzoo.errors import ClipzooError, DataError, closest_matches
-from torch import Tensor
 
-from clipzoo_points.clouds import normalise_clouds, to_y_up
 from clipzoo_points.files import SUFFIXES, read_cloud
 from clipzoo_points.hdf5 import read_arrays
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SPLITS = ("train", "test", "val", "validation")
 _MESHES = (".off", ".ply", ".obj")
@@ -99,9 +100,29 @@ class PointDataset:
         )
         return replace(self, classnames=tuple(names), items=items)
 
+    def among(self, names: Sequence[str]) -> PointDataset:
+        """The clouds of the classes ``names`` alone, labelled by their place there; the others are left out."""
+        wanted = {_plain(name): place for place, name in enumerate(names)}
+        items = tuple(
+            replace(item, label=wanted[_plain(self.classnames[item.label])]) for item in self.items
+            if item.label is not None and _plain(self.classnames[item.label]) in wanted
+        )
+        return replace(self, classnames=tuple(names), items=items)
+
     def subset(self, indices: Sequence[int]) -> PointDataset:
         """The clouds at ``indices``, in this order."""
         return replace(self, items=tuple(self.items[index] for index in indices))
+
+    def any_readable(self, on_error: Callable[[str, Exception], None]) -> bool:
+        """Whether one cloud can be read; those tried before it are given to ``on_error``."""
+        for item in self.items:
+            try:
+                item.read()
+            except ClipzooError as error:
+                on_error(item.key, error)
+            else:
+                return True
+        return False
 
     def batches(
         self, batch_size: int, points: int = 1024, skip: Collection[str] = (),
@@ -118,6 +139,11 @@ class PointDataset:
             on_error: called with the key and the error of a cloud that cannot be read; without it, the error is raised.
             up_axis: of the files, or ``"auto"`` for what the dataset believes.
         """
+        # Bad files are found without torch, which takes seconds to import.
+        import torch
+
+        from clipzoo_points.clouds import normalise_clouds, to_y_up
+
         axis = self.up_axis if up_axis == "auto" else up_axis
         waiting: list[tuple[_Item, Tensor]] = []
         for item in self.items:
@@ -141,6 +167,8 @@ class PointDataset:
 
 
 def _batch(waiting: list[tuple[_Item, Tensor]]) -> Batch:
+    import torch
+
     return Batch(
         tuple(item.key for item, _ in waiting), torch.stack([cloud for _, cloud in waiting]),
         tuple(item.label for item, _ in waiting),

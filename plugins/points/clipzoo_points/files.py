@@ -228,9 +228,12 @@ def _read_text(path: Path) -> np.ndarray:
     columns = len(first.split(delimiter))
     if columns < 3:
         refuse(path, f"a line has {columns} columns: {first.strip()[:60]!r}", "x, y and z, separated by spaces or commas")
-    return np.loadtxt(
+    table = np.loadtxt(
         path, delimiter=delimiter, usecols=(0, 1, 2), skiprows=skip, ndmin=2, dtype=np.float64, encoding="utf-8",
     )
+    if skip and len(table) != int(lines[0]):
+        refuse(path, f"{len(table)} of {int(lines[0])} points are there: the file is truncated or its count is wrong")
+    return table
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {

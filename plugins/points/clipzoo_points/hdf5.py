@@ -9,7 +9,8 @@ import numpy as np
 from clipzoo.errors import DataError
 
 MAX_BYTES = 4 << 30
-_MAX_RATIO = 1000  # deflate cannot do much better; a larger claim is a bomb or a hole
+_MAX_RATIO = 100  # coordinates hardly shrink; a larger claim is a bomb or a hole
+_MIN_BYTES = 64 << 20  # smaller ones do no harm, and labels shrink well
 
 
 def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -30,8 +31,10 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
 
 
 def _read(path: Path, file: h5py.File, name: str) -> np.ndarray:
-    if name not in file.keys():
-        raise DataError(f'{path}: no dataset called "{name}"', expected=f"one among {', '.join(list(file.keys())[:8])}")
+    # Asking the file whether it has the name would follow a link of that name.
+    present = list(file.keys())
+    if name not in present:
+        raise DataError(f'{path}: no dataset called "{name}"', expected=f"one among {', '.join(present[:8])}")
     link = file.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
         raise DataError(f'{path}: "{name}" is a link ({type(link).__name__}); links are not followed', expected="a dataset")
@@ -43,6 +46,6 @@ def _read(path: Path, file: h5py.File, name: str) -> np.ndarray:
     if entry.dtype.kind not in "fiu":
         raise DataError(f'{path}: "{name}" holds {entry.dtype}', expected="numbers")
     claimed, stored = entry.size * entry.dtype.itemsize, path.stat().st_size
-    if claimed > MAX_BYTES or claimed > _MAX_RATIO * stored:
+    if claimed > MAX_BYTES or claimed > max(_MIN_BYTES, _MAX_RATIO * stored):
         raise DataError(f'{path}: "{name}" claims {claimed} bytes of the shape {entry.shape}, and the file has {stored}')
     return entry[()]

@@ -107,8 +107,11 @@ def _lzf(path: Path, packed: bytes, size: int) -> bytes:
                 place += 1
                 if start < 0:
                     raise IndexError
-                for step in range(length + 2):  # the copy may overlap what it writes
-                    out.append(out[start + step])
+                again = out[start : start + length + 2]
+                if not again:
+                    raise IndexError
+                # A copy that reaches its own output repeats it.
+                out += (again * -(-(length + 2) // len(again)))[: length + 2]
             if len(out) > size:
                 raise IndexError
     except IndexError:

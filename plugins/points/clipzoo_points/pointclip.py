@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from clipzoo import FrozenCLIP
 from clipzoo.errors import ConfigError, DataError
-from clipzoo.images.projection import VIEW_NAMES, project_depth
+from clipzoo.images.projection import VIEW_NAMES, project_depth, view_rotations
 from clipzoo.prompts import Templates
 from jaxtyping import Float
 from torch import Tensor
@@ -35,6 +35,7 @@ class PointCLIP:
         views: of ``mode``; a name or rotations, see :func:`clipzoo_points.project_depth`.
         size: raster of the v1 projection in pixels; default 128 as published, or the encoder's input if smaller.
         distance: camera distance of the v1 projection.
+        renderer: of the v1 images: ``"builtin"``, or ``"pytorch3d"`` where that is installed.
         view_batch: images that pass the encoder at once.
 
     Raises:
@@ -58,11 +59,14 @@ class PointCLIP:
         views: str | Tensor | None = None,
         size: int | None = None,
         distance: float | None = None,
+        renderer: str = "builtin",
         view_batch: int = 256,
     ) -> None:
         """Encode the class names."""
         if mode not in MODES:
             raise ConfigError(f'no mode called "{mode}"', expected=", ".join(MODES))
+        if renderer not in ("builtin", "pytorch3d"):
+            raise ConfigError(f'no renderer called "{renderer}"', expected="builtin or pytorch3d")
         if mode == "both" and views is not None:
             raise ConfigError("views were given with mode=both", expected="mode=v1 or mode=v2 with views of your own")
         self.clip = clip
@@ -71,6 +75,7 @@ class PointCLIP:
         self.views = views
         self.distance = distance
         self.size = size or min(128, clip.image_size)
+        self.renderer = renderer
         self.view_batch = view_batch
         self.text = clip.classifier(classnames, templates or TEMPLATES["v2" if mode == "both" else mode])
         count = len(self.view_names)
@@ -93,7 +98,7 @@ class PointCLIP:
         for mode in self.modes:
             views = self.views if self.views is not None else {"v1": "zero-shot", "v2": "v2"}[mode]
             own = VIEW_NAMES.get(views) if isinstance(views, str) else None
-            own = own or tuple(f"view {k}" for k in range(len(views)))
+            own = own or tuple(f"view {k}" for k in range(len(view_rotations(views) if isinstance(views, str) else views)))
             names.extend(f"{mode} {name}" if self.mode == "both" else name for name in own)
         return tuple(names)
 
@@ -103,13 +108,20 @@ class PointCLIP:
         parts = []
         for mode in self.modes:
             if mode == "v1":
-                images = project_depth(points, "v1", self.views, size=self.size, distance=self.distance)
+                images = self._perspective_depth(points)
                 if self.size != size:
                     images = interpolate(images, size=(size, size), mode="bilinear", align_corners=True)
             else:
                 images = project_depth(points, "v2", self.views, size=size)
             parts.append(images)
         return torch.cat(parts, 1)
+
+    def _perspective_depth(self, points: Tensor) -> Tensor:
+        if self.renderer == "builtin":
+            return project_depth(points, "v1", self.views, size=self.size, distance=self.distance)
+        from clipzoo_points.pytorch3d_backend import rasterise_depth
+
+        return rasterise_depth(points, "zero-shot" if self.views is None else self.views, self.size, self.distance or 1.6)
 
     def features(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch views dim"]:
         """One unit row a cloud and view. Depth is not normalised with CLIP's mean and deviation, as published."""

@@ -1,0 +1,208 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+from clipzoo import load_clip
+from clipzoo.data.scenes import HELD_OUT, render_object
+from clipzoo.encoders import classifier_cache
+from clipzoo.errors import ConfigError, DataError, WeightsError
+from clipzoo.prompts import class_prompts
+
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = ("tiny", "tiny-rn")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def clip(request):
+    return load_clip(request.param, device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPZOO_CACHE", str(tmp_path))
+
+
+def golden_pixels() -> torch.Tensor:
+    """A fixed wave a channel: no random generator that another version could change."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, 64), torch.linspace(0, 1, 64), indexing="ij")
+    return torch.stack([0.5 + 0.5 * torch.sin(6 * x + k) * torch.cos(5 * y - k) for k in range(3)])[None]
+
+
+def test_golden_tensors(clip) -> None:
+    """The weights, the pixel path and the tokenizer are those that were shipped."""
+    stored = json.loads((GOLDEN / f"{clip.name}.json").read_text())
+    np.testing.assert_allclose(clip.encode_image(golden_pixels())[0].numpy(), stored["image"], atol=2e-4)
+    np.testing.assert_allclose(clip.encode_text([stored["sentence"]])[0].numpy(), stored["text"], atol=2e-4)
+    assert clip.fingerprint == stored["fingerprint"]
+
+
+def test_shipped_files_are_small() -> None:
+    from importlib import resources
+
+    for name in NAMES:
+        assert len((resources.files("clipzoo") / "assets" / f"{name}.safetensors").read_bytes()) <= 8_000_000
+
+
+def test_rows_are_unit_and_do_not_depend_on_the_batch(clip) -> None:
+    pixels = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    rows = clip.encode_image(pixels)
+    assert rows.dtype == torch.float32 and rows.shape == (3, clip.embed_dim)
+    torch.testing.assert_close(rows.norm(dim=-1), torch.ones(3))
+    torch.testing.assert_close(clip.encode_image(pixels[1:2])[0], rows[1], atol=1e-5, rtol=0)
+
+
+def test_text_rows_do_not_depend_on_the_batch(clip) -> None:
+    sentences = ["a red circle", "a depth map of a chair.", "a house"]
+    torch.testing.assert_close(clip.encode_text(sentences)[1], clip.encode_text(sentences[1:2])[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(clip.encode_text(sentences, batch_size=2), clip.encode_text(sentences), atol=1e-5, rtol=0)
+
+
+def test_frozen_means_frozen(clip) -> None:
+    before = clip.fingerprint
+    clip.train()
+    assert not any(module.training for module in clip.modules())
+    pixels = torch.rand(1, 3, 64, 64, requires_grad=True)
+    clip.encode_image(pixels).sum().backward()
+    assert pixels.grad is not None and pixels.grad.abs().sum() > 0
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in clip.parameters())
+    del clip.__dict__["fingerprint"]
+    assert clip.fingerprint == before
+
+
+def test_meaning(clip) -> None:
+    """The right sentence wins for combinations that were never shown in training."""
+    pairs = list(HELD_OUT)
+    images = np.stack([render_object(shape, colour, size=64, scale=0.6) for colour, shape in pairs])
+    rows = clip.encode_image(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
+    text = clip.classifier([f"{colour} {shape}" for colour, shape in pairs], "photo")
+    assert (rows @ text.T).argmax(1).eq(torch.arange(len(pairs))).float().mean() >= 0.85
+
+
+@pytest.mark.parametrize("size", [(64, 64), (80, 64), (48, 96), (224, 224)])
+@pytest.mark.parametrize("resize", ["bicubic", "bilinear", "area"])
+def test_any_size_is_fitted(clip, size, resize) -> None:
+    assert clip.encode_image(torch.rand(1, 3, *size), resize=resize).shape == (1, clip.embed_dim)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (torch.rand(3, 64, 64), "shape"), (torch.rand(1, 1, 64, 64), "shape"), (torch.rand(0, 3, 64, 64), "shape"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "type"),
+    ],
+)
+def test_bad_pixels_are_refused(clip, pixels, reason) -> None:
+    with pytest.raises(DataError, match=reason):
+        clip.encode_image(pixels)
+
+
+def test_no_resize_means_the_right_size(clip) -> None:
+    with pytest.raises(DataError, match="64 x 64"):
+        clip.encode_image(torch.rand(1, 3, 65, 64), resize="none")
+    with pytest.raises(ConfigError):
+        clip.encode_image(torch.rand(1, 3, 65, 64), resize="cubic")
+
+
+def test_bad_sentences_are_refused(clip) -> None:
+    for sentences in ([], "one string", [3]):
+        with pytest.raises(DataError):
+            clip.encode_text(sentences)
+    with pytest.raises(DataError, match="tokens"):
+        clip.encode_text(["word " * 100])
+    assert clip.encode_text(["word " * 100], truncate=True).shape == (1, clip.embed_dim)
+
+
+def test_classifier_is_the_mean_of_unit_rows(clip) -> None:
+    templates = ["a photo of a {}.", "a {}."]
+    weights = clip.classifier(["circle", "star"], templates)
+    rows = torch.stack([clip.encode_text([t.replace("{}", name) for t in templates]).mean(0) for name in ("circle", "star")])
+    torch.testing.assert_close(weights, torch.nn.functional.normalize(rows, dim=-1), atol=1e-5, rtol=0)
+    torch.testing.assert_close(clip.classifier(["circle", "star"], templates[::-1]), weights, atol=1e-5, rtol=0)
+
+
+def test_classifier_is_cached_by_content(clip, tmp_path, monkeypatch) -> None:
+    first = clip.classifier(["circle", "star"], "photo")
+    monkeypatch.setattr(type(clip), "encode_text", lambda *_, **__: pytest.fail("the cache was not used"))
+    torch.testing.assert_close(clip.classifier(["circle", "star"], "photo"), first)
+    stored = list((tmp_path / "classifiers").glob("*.safetensors"))
+    assert len(stored) == 1
+    prompts = class_prompts(["circle", "star"], "photo")
+    assert classifier_cache.key(clip.fingerprint, "fp32", prompts) == stored[0].stem
+    assert classifier_cache.key(clip.fingerprint, "bf16", prompts) != stored[0].stem
+    assert classifier_cache.key("other", "fp32", prompts) != stored[0].stem
+
+
+def test_a_damaged_cache_is_made_again(clip, tmp_path) -> None:
+    first = clip.classifier(["circle"], "photo")
+    path = next((tmp_path / "classifiers").glob("*"))
+    path.write_bytes(path.read_bytes()[:20])
+    torch.testing.assert_close(clip.classifier(["circle"], "photo"), first)
+
+
+def test_unknown_words(clip) -> None:
+    assert clip.unknown_words("red circle") == []
+    assert clip.unknown_words("red zeppelin") == ["zeppelin"]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_stays_within_its_tolerance(precision) -> None:
+    pixels = golden_pixels()
+    full = load_clip("tiny", device="cpu").encode_image(pixels)
+    half = load_clip("tiny", device="cpu", precision=precision).encode_image(pixels)
+    assert half.dtype == torch.float32
+    assert 1 - float((full * half).sum()) < 1e-2
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ViT-B-33/openai", "did you mean: .*ViT-B-32"), ("ViT-B-32/opnai", "ViT-B-32/openai"), ("tinny", "tiny"),
+        ("ViT-B-32", "no weights are named"),
+    ],
+)
+def test_unknown_encoders_name_the_closest(name, text) -> None:
+    with pytest.raises(ConfigError, match=text):
+        load_clip(name, device="cpu")
+
+
+def test_activation_mismatch_is_refused() -> None:
+    with pytest.raises((WeightsError, ConfigError)):
+        load_clip("ViT-B-32-quickgelu/laion2b_s34b_b79k", device="cpu")
+
+
+def test_missing_weights_say_what_to_do(monkeypatch) -> None:
+    monkeypatch.setenv("CLIPZOO_OFFLINE", "1")
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
+    with pytest.raises(WeightsError, match="CLIPZOO_OFFLINE"):
+        load_clip("ViT-B-32/openai", device="cpu")
+
+
+def test_a_folder_without_a_config_is_refused(tmp_path) -> None:
+    with pytest.raises(WeightsError, match=r"open_clip_config\.json"):
+        load_clip(str(tmp_path), device="cpu")
+
+
+def test_a_folder_in_open_clip_layout_loads(tmp_path) -> None:
+    """The layout that open_clip itself pushes to a hub: config and safetensors side by side."""
+    from safetensors.torch import save_file
+
+    config = {"embed_dim": 32, "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+              "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}}
+    torch.manual_seed(0)
+    model = open_clip.model.CLIP(**config)
+    save_file(model.state_dict(), tmp_path / "open_clip_model.safetensors")
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
+    clip = load_clip(str(tmp_path), device="cpu")
+    pixels = torch.rand(2, 3, 32, 32)
+    expected = model.eval().encode_image((pixels - 0.5) / 0.5, normalize=True)
+    torch.testing.assert_close(clip.encode_image(pixels), expected, atol=1e-5, rtol=0)
+
+
+def test_unknown_devices_are_refused() -> None:
+    for device in ("cuda:99", "toaster"):
+        with pytest.raises(ConfigError):
+            load_clip("tiny", device=device)
