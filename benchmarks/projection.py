@@ -1,6 +1,6 @@
 """Speed of the depth projections, beside the published algorithms written plainly, in the same run.
 
-    uv run python benchmarks/projection.py [--device cuda] [--clouds 32]
+uv run python benchmarks/projection.py [--device cuda] [--clouds 32]
 """
 
 from __future__ import annotations
@@ -74,18 +74,21 @@ def main(clouds: int, device: str, repeats: int) -> None:
     generator = torch.Generator().manual_seed(0)
     points = torch.randn(clouds, 1024, 3, generator=generator)
     points = (points / points.norm(dim=-1).amax(1)[:, None, None]).to(device)
-    name = torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()}, {torch.get_num_threads()} threads"
+    )
     print(f"{clouds} clouds x 1024 points x 10 views on {name}, torch {torch.__version__}")
     jobs: dict[str, tuple[Callable[[], Tensor], Callable[[], Tensor]]] = {
         "v1, 224 px": (
-            lambda: project_depth(points, "v1", "few-shot", size=224), lambda: plain_v1(points, 224, 1.4),
+            lambda: project_depth(points, "v1", "few-shot", size=224),
+            lambda: plain_v1(points, 224, 1.4),
         ),
         "v2, 110 px": (lambda: project_depth(points, "v2"), lambda: plain_v2(points)),
     }
     for label, (ours, plain) in jobs.items():
         worst = float((ours() - plain()).abs().max())
         mine, theirs = median_ms(ours, repeats, device), median_ms(plain, 3, device)
-        print(f"{label}: {mine:8.1f} ms   plain {theirs:8.1f} ms   {theirs / mine:5.1f} x   largest difference {worst:.1e}")
+        print(f"{label}: {mine:8.1f} ms   plain {theirs:8.1f} ms   {theirs / mine:5.1f} x   differ by {worst:.1e}")
 
 
 if __name__ == "__main__":

@@ -39,8 +39,25 @@ _HOMES = {
 _MODULES = ("data", "errors", "images", "prompts")
 
 __all__ = [
-    "Artifact", "Context", "FrozenCLIP", "Paper", "Plugin", "PluginRef", "Result", "RunResult", "Settings", "Table",
-    "__version__", "data", "errors", "images", "load_clip", "option", "plugins", "prompts", "run",
+    "Artifact",
+    "Context",
+    "FrozenCLIP",
+    "Paper",
+    "Plugin",
+    "PluginRef",
+    "Result",
+    "RunResult",
+    "Settings",
+    "Table",
+    "__version__",
+    "data",
+    "errors",
+    "images",
+    "load_clip",
+    "option",
+    "plugins",
+    "prompts",
+    "run",
 ]
 
 

@@ -21,8 +21,10 @@ class _Group(click.Group):
         name = args[0] if args else ""
         if name and self.get_command(ctx, name) is None:
             raise UsageError(
-                f'no command called "{name}"', closest=closest_matches(name, self.commands),
-                expected=", ".join(self.commands), hint="clipzoo --help",
+                f'no command called "{name}"',
+                closest=closest_matches(name, self.commands),
+                expected=", ".join(self.commands),
+                hint="clipzoo --help",
             )
         return super().resolve_command(ctx, args)
 
@@ -46,7 +48,7 @@ _OPEN = {"ignore_unknown_options": True, "allow_extra_args": True}
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.argument("settings", nargs=-1, type=click.UNPROCESSED)
 def run(plugin: str, resume: Path | None, quiet: bool, debug: bool, settings: tuple[str, ...]) -> None:
-    """Run PLUGIN with SETTINGS, each as key=value or --key value.
+    r"""Run PLUGIN with SETTINGS, each as key=value or --key value.
 
     \b
     clipzoo run pointclip --data modelnet40 model=ViT-B-16/openai
@@ -132,17 +134,22 @@ def list_plugins(as_json: bool, check: bool) -> None:
                 reference.load()
             except ClipzooError as error:
                 state = f"broken: {error.what.partition(': ')[2] or error.what}"
-        rows.append({
-            "name": name, "version": reference.version, "distribution": reference.distribution, "state": state,
-            "summary": " ".join(reference.summary.split()),
-        })
+        rows.append(
+            {
+                "name": name,
+                "version": reference.version,
+                "distribution": reference.distribution,
+                "state": state,
+                "summary": " ".join(reference.summary.split()),
+            }
+        )
     absent = [name for name in KNOWN if name not in {row["name"] for row in rows}]
     if as_json:
         click.echo(json.dumps({"installed": rows, "available": absent}, indent=1))
         return
-    _table([
-        (row["name"], row["version"], row["summary"] if row["state"] == "installed" else row["state"]) for row in rows
-    ])
+    _table(
+        [(row["name"], row["version"], row["summary"] if row["state"] == "installed" else row["state"]) for row in rows]
+    )
     if not rows:
         click.echo("no plugin is installed")
     for name in absent:

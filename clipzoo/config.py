@@ -110,7 +110,9 @@ def _parse(plugin: Plugin, text: str, fields: Mapping[str, Any], hints: Mapping[
     key = key.strip()
     if not equals or not _NAME.match(key):
         raise ConfigError(
-            f'"{text}" is no setting', expected="key=value, or --key value", hint=f"clipzoo config {plugin.name}",
+            f'"{text}" is no setting',
+            expected="key=value, or --key value",
+            hint=f"clipzoo config {plugin.name}",
         )
     if key == RECIPE_KEY:
         return key, raw
@@ -127,7 +129,7 @@ def _parse(plugin: Plugin, text: str, fields: Mapping[str, Any], hints: Mapping[
         return key, override.value()
     except HydraException as error:
         raise ConfigError(
-            f'{key}={raw}: the value cannot be read', expected=_type_name(kind), hint=f"clipzoo config {plugin.name}"
+            f"{key}={raw}: the value cannot be read", expected=_type_name(kind), hint=f"clipzoo config {plugin.name}"
         ) from error
 
 
@@ -141,7 +143,8 @@ def _as_list(raw: str, kind: Any) -> str:
 def _known(plugin: Plugin, key: str, fields: Mapping[str, Any], where: str = "") -> None:
     if key not in fields:
         raise ConfigError(
-            f'{where}{plugin.name} has no setting "{key}"', closest=closest_matches(key, [*fields, RECIPE_KEY]),
+            f'{where}{plugin.name} has no setting "{key}"',
+            closest=closest_matches(key, [*fields, RECIPE_KEY]),
             hint=f"clipzoo config {plugin.name}",
         )
 
@@ -178,7 +181,9 @@ def _merge(plugin: Plugin, values: Mapping[str, Any]) -> Settings:
             except OmegaConfBaseException as error:
                 kind = _type_name(typing.get_type_hints(plugin.settings)[key])
                 raise ConfigError(
-                    f"{key}={_shown(value)} has the wrong type", expected=kind, hint=f"clipzoo config {plugin.name}",
+                    f"{key}={_shown(value)} has the wrong type",
+                    expected=kind,
+                    hint=f"clipzoo config {plugin.name}",
                 ) from error
         plain = OmegaConf.to_container(node, resolve=True)
     finally:
@@ -205,7 +210,7 @@ def _schema(plugin: Plugin) -> type:
 
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
-        return value.replace("${", "\\${")
+        return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # backslashes before it would escape the escape
     if isinstance(value, list | tuple):
         return [_escaped(part) for part in value]
     if hasattr(value, "__fspath__"):
@@ -223,7 +228,8 @@ def _check_range(plugin: Plugin, name: str, value: Any, metadata: Mapping[str, A
             raise ConfigError(
                 f"{name}={_shown(part)} is no choice",
                 closest=closest_matches(str(part), [str(choice) for choice in choices]),
-                expected=" or ".join(str(choice) for choice in choices), hint=hint,
+                expected=" or ".join(str(choice) for choice in choices),
+                hint=hint,
             )
         if isinstance(part, float) and not math.isfinite(part):
             raise ConfigError(f"{name}={part} is no finite number", expected="a finite number", hint=hint)
@@ -239,7 +245,8 @@ def _recipe_files(plugin: Plugin) -> dict[str, str]:
     folder = importlib.resources.files(plugin.recipes)
     return {
         entry.name.removesuffix(".yaml"): entry.read_text(encoding="utf-8")
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name) if entry.name.endswith(".yaml")
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".yaml")
     }
 
 
@@ -247,7 +254,8 @@ def _recipe(plugin: Plugin, name: str) -> dict[str, Any]:
     files = _recipe_files(plugin)
     if name not in files:
         raise ConfigError(
-            f'{plugin.name} has no recipe "{name}"', closest=closest_matches(name, files),
+            f'{plugin.name} has no recipe "{name}"',
+            closest=closest_matches(name, files),
             expected=f"one of {', '.join(files)}" if files else "no recipe: this plugin has none",
             hint=f"clipzoo info {plugin.name}",
         )
@@ -266,8 +274,14 @@ def _is_optional_str(kind: Any) -> bool:
 
 
 _TYPE_NAMES = {
-    str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null",
-    list[str]: "a list of texts", list[float]: "a list of numbers", list[int]: "a list of whole numbers",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+    list[str]: "a list of texts",
+    list[float]: "a list of numbers",
+    list[int]: "a list of whole numbers",
 }
 
 

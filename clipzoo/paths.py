@@ -22,5 +22,6 @@ def data_dir() -> Path:
 
 def offline() -> bool:
     """Whether ``CLIPZOO_OFFLINE`` or ``HF_HUB_OFFLINE`` forbids the network."""
-    return any(os.environ.get(name, "").lower() in ("1", "true", "yes", "on")
-               for name in ("CLIPZOO_OFFLINE", "HF_HUB_OFFLINE"))
+    return any(
+        os.environ.get(name, "").lower() in ("1", "true", "yes", "on") for name in ("CLIPZOO_OFFLINE", "HF_HUB_OFFLINE")
+    )

@@ -22,7 +22,11 @@ PLUGIN_GROUP = "clipzoo.plugins"
 
 
 def option(
-    default: Any, *, help: str, choices: Sequence[Any] = (), minimum: float | None = None,
+    default: Any,
+    *,
+    help: str,
+    choices: Sequence[Any] = (),
+    minimum: float | None = None,
     maximum: float | None = None,
 ) -> Any:
     """One field of a plugin's settings: its default, its help text and what it may hold.
@@ -286,7 +290,11 @@ def plugins() -> Mapping[str, PluginRef]:
         meta = distribution.metadata if distribution is not None else {}
         name = meta.get("Name") or "unknown"
         reference = PluginRef(
-            entry.name, name, meta.get("Version") or "?", meta.get("Summary") or "", entry,
+            entry.name,
+            name,
+            meta.get("Version") or "?",
+            meta.get("Summary") or "",
+            entry,
             _missing_requirements(distribution),
         )
         # An editable and an ordinary install of one distribution may both be on the path: the first wins there.

@@ -64,7 +64,7 @@ def write_report(folder: Path) -> Path:
     parts = [
         f"<h1>{escape(run.get('plugin', ''))}</h1>",
         f'<p class="lead">{escape(str(paper.get("title", "")))}, {escape(str(paper.get("authors", "")))} '
-        f'{escape(str(paper.get("year", "")))} · encoder <b>{escape(str(run.get("model", "")))}</b> · '
+        f"{escape(str(paper.get('year', '')))} · encoder <b>{escape(str(run.get('model', '')))}</b> · "
         f"data <b>{escape(str(config['settings'].get('data')))}</b> · {_duration(run.get('duration_s', 0))}</p>",
     ]
     if run.get("status") != "complete" and not stored:
@@ -80,8 +80,12 @@ def write_report(folder: Path) -> Path:
     parts += ["<h2>Again</h2>", f"<pre>{escape(run.get('command', ''))}</pre>"]
     parts += ["<h2>Settings</h2>", _settings(config)]
     provenance = {
-        "status": run.get("status"), "started": run.get("started"), "device": run.get("device"),
-        "weights": run.get("fingerprint"), "seed": run.get("seed"), "peak memory": f"{run.get('peak_memory_mb')} MB",
+        "status": run.get("status"),
+        "started": run.get("started"),
+        "device": run.get("device"),
+        "weights": run.get("fingerprint"),
+        "seed": run.get("seed"),
+        "peak memory": f"{run.get('peak_memory_mb')} MB",
         "host": run.get("host", {}).get("system"),
         **{name: value for name, value in run.get("versions", {}).items()},
     }
@@ -107,10 +111,11 @@ def write_gallery(folders: Sequence[Path], path: Path) -> Path:
         cards.append(
             f'<a href="{_link(folder / "report.html", path.parent)}"><div class="card">{image}<div class="text">'
             f"<b>{escape(_short(value))}</b><span>{escape(name)}</span><h2>{escape(run.get('plugin', ''))}</h2>"
-            f'<span>{escape(str(run.get("paper", {}).get("title", "")))}</span></div></div></a>'
+            f"<span>{escape(str(run.get('paper', {}).get('title', '')))}</span></div></div></a>"
         )
     parts = [
-        "<h1>clipzoo</h1>", '<p class="lead">What people build on a frozen CLIP. Each card opens its report.</p>',
+        "<h1>clipzoo</h1>",
+        '<p class="lead">What people build on a frozen CLIP. Each card opens its report.</p>',
         f'<div class="gallery">{"".join(cards)}</div>',
     ]
     return _write(path, "clipzoo gallery", parts)
@@ -119,7 +124,7 @@ def write_gallery(folders: Sequence[Path], path: Path) -> Path:
 def _write(path: Path, title: str, parts: Sequence[str]) -> Path:
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src \'self\' file: data:; '
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src 'self' file: data:; "
         "style-src 'unsafe-inline'\">"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
@@ -175,10 +180,16 @@ def _table(folder: Path, table: dict[str, str]) -> str:
         cut += f"{escape(path.name)}</a></p>"
 
     def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(
-            f'<{tag} class="number">{escape(_short(cell))}</{tag}>' if numeric[k] else f"<{tag}>{escape(cell)}</{tag}>"
-            for k, cell in enumerate(cells)
-        ) + "</tr>"
+        return (
+            "<tr>"
+            + "".join(
+                f'<{tag} class="number">{escape(_short(cell))}</{tag}>'
+                if numeric[k]
+                else f"<{tag}>{escape(cell)}</{tag}>"
+                for k, cell in enumerate(cells)
+            )
+            + "</tr>"
+        )
 
     inside = line(head, "th") + "".join(line(row, "td") for row in body[:_ROWS])
     return f'{title}<div class="scroll"><table>{inside}</table></div>{cut}'
@@ -191,8 +202,10 @@ def _confusion(rows: Sequence[Sequence[str]]) -> str:
         counts = [float(cell) for cell in row[1:]]
         total = sum(counts) or 1
         cells = "".join(
-            f'<td style="background: rgba(var(--accent), {0.75 * count / total:.3f})">{count:.0f}</td>' if count
-            else '<td class="soft">·</td>' for count in counts
+            f'<td style="background: rgba(var(--accent), {0.75 * count / total:.3f})">{count:.0f}</td>'
+            if count
+            else '<td class="soft">·</td>'
+            for count in counts
         )
         lines.append(f'<tr><th class="row">{escape(row[0])}</th>{cells}</tr>')
     corner = '<p class="soft">rows: true class; columns: predicted</p>'
@@ -230,7 +243,8 @@ def _settings(config: dict[str, Any]) -> str:
 def _pairs(pairs: dict[str, Any]) -> str:
     rows = "".join(
         f'<tr><td class="soft">{escape(str(name).replace("_", " "))}</td><td class="wide">{escape(str(value))}</td></tr>'
-        for name, value in pairs.items() if value not in (None, "", "None MB")
+        for name, value in pairs.items()
+        if value not in (None, "", "None MB")
     )
     return f'<div class="scroll"><table>{rows}</table></div>'
 

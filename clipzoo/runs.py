@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from clipzoo.errors import ClipzooError, DataError, RunError, UsageError
-from clipzoo.plugin import Artifact, Plugin, Result, Settings, Table
+from clipzoo.plugin import Artifact, Plugin, Settings, Table
 
 if TYPE_CHECKING:
     import torch
@@ -50,9 +50,7 @@ class RunResult:
     notes: Sequence[str] = ()
 
 
-def execute(
-    plugin: Plugin, composed: Composed, *, resume: Path | None = None, progress: bool = True
-) -> RunResult:
+def execute(plugin: Plugin, composed: Composed, *, resume: Path | None = None, progress: bool = True) -> RunResult:
     """Run a plugin in a folder of its own, or go on in the folder ``resume``.
 
     A run that was complete already is not done again: its stored result is returned.
@@ -86,7 +84,9 @@ def execute(
         _write_tables(folder, result.tables)
         record.write("complete", context)
         stored = {
-            "format": FORMAT, "metrics": dict(result.metrics), "protocol": dict(result.protocol),
+            "format": FORMAT,
+            "metrics": dict(result.metrics),
+            "protocol": dict(result.protocol),
             "notes": [*result.notes, *context.notes],
             "tables": [{"name": t.name, "caption": t.caption, "kind": t.kind} for t in result.tables],
             "artifacts": [dataclasses.asdict(artifact) for artifact in context.artifacts],
@@ -164,7 +164,9 @@ class RunContext:
 
         chosen = self._settings.data if name is None else name
         if chosen is None:
-            raise UsageError("no data was named", expected=f"a dataset of {kind}, or a path", hint="--data NAME_OR_PATH")
+            raise UsageError(
+                "no data was named", expected=f"a dataset of {kind}, or a path", hint="--data NAME_OR_PATH"
+            )
         return open_dataset(kind, chosen, **options)
 
     def generator(self, *names: object) -> torch.Generator:
@@ -275,9 +277,13 @@ class _Record:
 
     def write(self, status: str, context: RunContext | None = None, error: BaseException | None = None) -> None:
         content = {
-            "format": FORMAT, "plugin": self.plugin.name, "status": status, "resumed": self.resumed,
-            "started": datetime.fromtimestamp(self.started, timezone.utc).isoformat(timespec="seconds"),
-            "duration_s": round(time.time() - self.started, 3), "seed": self.composed.settings.seed,
+            "format": FORMAT,
+            "plugin": self.plugin.name,
+            "status": status,
+            "resumed": self.resumed,
+            "started": datetime.fromtimestamp(self.started, UTC).isoformat(timespec="seconds"),
+            "duration_s": round(time.time() - self.started, 3),
+            "seed": self.composed.settings.seed,
             "command": _command(self.plugin, self.composed),
             "versions": {name: _version(name) for name in _PACKAGES} | {"python": platform.python_version()},
             "host": {"system": platform.platform(), "processors": os.cpu_count()},
@@ -289,14 +295,18 @@ class _Record:
             content["fingerprint"] = context.fingerprint
             content["device"] = str(context.__dict__.get("device", ""))
         if error is not None:
-            content["error"] = error.message() if isinstance(error, ClipzooError) else f"{type(error).__name__}: {error}"
+            content["error"] = (
+                error.message() if isinstance(error, ClipzooError) else f"{type(error).__name__}: {error}"
+            )
         _write_whole(self.folder / "run.json", _json(content))
 
 
 def _command(plugin: Plugin, composed: Composed) -> str:
     import shlex
 
-    given = [f"{key}={_word(composed.plain[key])}" for key, source in composed.sources.items() if source == "command line"]
+    given = [
+        f"{key}={_word(composed.plain[key])}" for key, source in composed.sources.items() if source == "command line"
+    ]
     recipe = [f"recipe={composed.recipe}"] if composed.recipe else []
     return shlex.join(["clipzoo", "run", plugin.name, *recipe, *given])
 
@@ -315,11 +325,14 @@ def _explained(error: BaseException, folder: Path, plugin: Plugin, done: int) ->
             wrapped = RunError(f"the run stopped: {type(error).__name__}: {text}", hint=_go_on(plugin, folder))
             return wrapped
         if isinstance(error, KeyboardInterrupt):
-            print(f"interrupted; go on with: {_go_on(plugin, folder)}", file=sys.stderr)  # noqa: T201
+            print(f"interrupted; go on with: {_go_on(plugin, folder)}", file=sys.stderr)
         return error
     if done:
         return type(error)(
-            error.what, expected=error.expected, closest=error.closest, hint=error.hint,
+            error.what,
+            expected=error.expected,
+            closest=error.closest,
+            hint=error.hint,
             details=[*error.details, f"{done} finished items are kept; go on with: {_go_on(plugin, folder)}"],
         )
     return error
@@ -341,8 +354,12 @@ def _new_folder(out: Path, plugin: str) -> Path:
 
 def _write_config(folder: Path, plugin: Plugin, composed: Composed) -> None:
     content = {
-        "format": FORMAT, "clipzoo": _version("clipzoo"), "plugin": plugin.name, "recipe": composed.recipe,
-        "settings": composed.plain, "sources": dict(composed.sources),
+        "format": FORMAT,
+        "clipzoo": _version("clipzoo"),
+        "plugin": plugin.name,
+        "recipe": composed.recipe,
+        "settings": composed.plain,
+        "sources": dict(composed.sources),
     }
     _write_whole(folder / "config.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True).encode())
 
@@ -373,7 +390,8 @@ class _Lock:
                 if self._holder_lives():
                     raise UsageError(
                         f"{self.path.parent} is in use by process {self.path.read_text()}",
-                        expected="one process a run", hint=f"wait for it, or delete {self.path}",
+                        expected="one process a run",
+                        hint=f"wait for it, or delete {self.path}",
                     ) from None
                 self.path.unlink(missing_ok=True)
 
@@ -410,7 +428,7 @@ def _json(content: Any, indent: int | None = 1) -> bytes:
         return str(value)
 
     def finite(value: Any) -> Any:
-        if isinstance(value, float) and value != value or value in (float("inf"), float("-inf")):
+        if (isinstance(value, float) and value != value) or value in (float("inf"), float("-inf")):
             return None  # JSON has no NaN; a reader must not choke on one
         if isinstance(value, Mapping):
             return {str(key): finite(part) for key, part in value.items()}

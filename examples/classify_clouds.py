@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
+from clipzoo_points import PointCLIP, normalise_clouds
 
 import clipzoo
 from clipzoo.data.shapes import sample_shape
-from clipzoo_points import PointCLIP, normalise_clouds
 
 names = ["airplane", "chair", "toilet"]
 clouds = np.stack([sample_shape(name, np.random.default_rng(7)) for name in names])

@@ -5,6 +5,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+
 from clipzoo import load_clip
 from clipzoo.data.scenes import HELD_OUT, render_object
 from clipzoo.encoders import classifier_cache
@@ -57,7 +58,9 @@ def test_rows_are_unit_and_do_not_depend_on_the_batch(clip) -> None:
 def test_text_rows_do_not_depend_on_the_batch(clip) -> None:
     sentences = ["a red circle", "a depth map of a chair.", "a house"]
     torch.testing.assert_close(clip.encode_text(sentences)[1], clip.encode_text(sentences[1:2])[0], atol=1e-5, rtol=0)
-    torch.testing.assert_close(clip.encode_text(sentences, batch_size=2), clip.encode_text(sentences), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        clip.encode_text(sentences, batch_size=2), clip.encode_text(sentences), atol=1e-5, rtol=0
+    )
 
 
 def test_frozen_means_frozen(clip) -> None:
@@ -90,7 +93,9 @@ def test_any_size_is_fitted(clip, size, resize) -> None:
 @pytest.mark.parametrize(
     ("pixels", "reason"),
     [
-        (torch.rand(3, 64, 64), "shape"), (torch.rand(1, 1, 64, 64), "shape"), (torch.rand(0, 3, 64, 64), "shape"),
+        (torch.rand(3, 64, 64), "shape"),
+        (torch.rand(1, 1, 64, 64), "shape"),
+        (torch.rand(0, 3, 64, 64), "shape"),
         (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "type"),
     ],
 )
@@ -118,7 +123,9 @@ def test_bad_sentences_are_refused(clip) -> None:
 def test_classifier_is_the_mean_of_unit_rows(clip) -> None:
     templates = ["a photo of a {}.", "a {}."]
     weights = clip.classifier(["circle", "star"], templates)
-    rows = torch.stack([clip.encode_text([t.replace("{}", name) for t in templates]).mean(0) for name in ("circle", "star")])
+    rows = torch.stack(
+        [clip.encode_text([t.replace("{}", name) for t in templates]).mean(0) for name in ("circle", "star")]
+    )
     torch.testing.assert_close(weights, torch.nn.functional.normalize(rows, dim=-1), atol=1e-5, rtol=0)
     torch.testing.assert_close(clip.classifier(["circle", "star"], templates[::-1]), weights, atol=1e-5, rtol=0)
 
@@ -159,7 +166,9 @@ def test_half_precision_stays_within_its_tolerance(precision) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("ViT-B-33/openai", "did you mean: .*ViT-B-32"), ("ViT-B-32/opnai", "ViT-B-32/openai"), ("tinny", "tiny"),
+        ("ViT-B-33/openai", "did you mean: .*ViT-B-32"),
+        ("ViT-B-32/opnai", "ViT-B-32/openai"),
+        ("tinny", "tiny"),
         ("ViT-B-32", "no weights are named"),
     ],
 )
@@ -189,8 +198,11 @@ def test_a_folder_in_open_clip_layout_loads(tmp_path) -> None:
     """The layout that open_clip itself pushes to a hub: config and safetensors side by side."""
     from safetensors.torch import save_file
 
-    config = {"embed_dim": 32, "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-              "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}}
+    config = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+    }
     torch.manual_seed(0)
     model = open_clip.model.CLIP(**config)
     save_file(model.state_dict(), tmp_path / "open_clip_model.safetensors")

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from clipzoo.errors import DataError
 from clipzoo.images.sheets import contact_sheet
 

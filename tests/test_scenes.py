@@ -124,9 +124,7 @@ def test_drawings_are_black_strokes_on_white():
         assert {thing.colour for thing in scene.objects} == {"black"}
         for mask in scene.masks:
             assert pixels[mask].min() < 140
-    assert (
-        np.mean([scene.image[scene.segments > 0].mean() for scene in scene_dataset(50, style="drawing")]) > 90
-    )
+    assert np.mean([scene.image[scene.segments > 0].mean() for scene in scene_dataset(50, style="drawing")]) > 90
 
 
 def test_all_captions_are_true(world: list[Scene]):
@@ -169,9 +167,7 @@ def test_articles_and_plurals(world: list[Scene]):
     assert not re.search(r"fishs|crosss|\b(two|three|four) \w+[^s .|]\b(?<!fish)", text)
     assert not re.search(r"\bis (two|three|four)\b", text)
     assert "  " not in text and ".." not in text
-    assert re.search(
-        r"\btwo fish\b", " ".join(c.text for s in scene_dataset(900, seed=1) for c in s.captions)
-    )
+    assert re.search(r"\btwo fish\b", " ".join(c.text for s in scene_dataset(900, seed=1) for c in s.captions))
 
 
 def test_captions_reach_every_level(world: list[Scene]):
@@ -225,11 +221,7 @@ def test_held_out_combinations_never_train():
 
 def test_held_out_is_never_named_in_training_captions(world: list[Scene]):
     named = {
-        (fact[1], fact[2])
-        for s in world
-        for c in s.captions
-        for fact in c.facts
-        if fact[0] in ("object", "place")
+        (fact[1], fact[2]) for s in world for c in s.captions for fact in c.facts if fact[0] in ("object", "place")
     }
     assert named and not named & set(HELD_OUT)
 
@@ -240,9 +232,7 @@ def test_number_of_objects_is_obeyed(count: int):
 
 
 def test_holds_on_a_scene_made_by_hand(world: list[Scene]):
-    scene = next(
-        s for s in world if len(s.objects) == 2 and s.style == "colour" and s.objects[0].place == "left"
-    )
+    scene = next(s for s in world if len(s.objects) == 2 and s.style == "colour" and s.objects[0].place == "left")
     first, second = scene.objects
     other = next(shape for shape in SHAPES if shape not in (first.shape, second.shape))
     absent = next(colour for colour in COLOURS if colour not in (first.colour, second.colour))
@@ -272,9 +262,7 @@ def test_relations_have_a_mirror_and_exclude_each_other(world: list[Scene]):
         one, two = ((None, thing.shape) for thing in scene.objects)
         true = [name for name in RELATIONS if holds([("relation", one, name, two)], scene)]
         assert len(true) <= 1
-        x, y = (
-            scene.boxes[1].reshape(2, 2).mean(axis=0) - scene.boxes[0].reshape(2, 2).mean(axis=0)
-        ).tolist()
+        x, y = (scene.boxes[1].reshape(2, 2).mean(axis=0) - scene.boxes[0].reshape(2, 2).mean(axis=0)).tolist()
         if true:
             assert {"left of": x, "right of": -x, "above": y, "below": -y}[true[0]] >= 0.15 * 64
             assert holds([("relation", two, mirror[true[0]], one)], scene)

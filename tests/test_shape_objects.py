@@ -63,9 +63,7 @@ def test_tall_categories(category: str, least: float) -> None:
     assert np.median(ratio) > 1.2
 
 
-@pytest.mark.parametrize(
-    ("category", "most"), [("bowl", 0.75), ("airplane", 0.6), ("keyboard", 0.2), ("car", 0.75)]
-)
+@pytest.mark.parametrize(("category", "most"), [("bowl", 0.75), ("airplane", 0.6), ("keyboard", 0.2), ("car", 0.75)])
 def test_flat_categories(category: str, most: float) -> None:
     size = extents(category)
     assert (size[:, 1] / size[:, [0, 2]].max(1)).max() < most

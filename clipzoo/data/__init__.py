@@ -1,0 +1,1 @@
+"""Data: the toy world, the registry of datasets, downloads."""

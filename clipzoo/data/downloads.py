@@ -68,7 +68,8 @@ def fetch(archive: Archive, folder: Path, *, instructions: str = "", name: str =
     if offline():
         raise DataError(
             f"{name or archive.filename}{size} is not on disk, and the network is forbidden by the environment",
-            details=details, hint="unset CLIPZOO_OFFLINE, or name a path with --data PATH",
+            details=details,
+            hint="unset CLIPZOO_OFFLINE, or name a path with --data PATH",
         )
     folder.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
@@ -90,7 +91,8 @@ def fetch(archive: Archive, folder: Path, *, instructions: str = "", name: str =
         part.replace(target)
         return target
     raise DataError(
-        f"{name or archive.filename}{size} could not be downloaded", details=[*failures, *details],
+        f"{name or archive.filename}{size} could not be downloaded",
+        details=[*failures, *details],
         hint="the same command again goes on where this one stopped; or name a path with --data PATH",
     )
 

@@ -90,9 +90,7 @@ def _ellipse(x: float, y: float, rx: float, ry: float, count: int = 56) -> Point
     return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
 
 
-def _arc(
-    x: float, y: float, rx: float, ry: float, start_deg: float, stop_deg: float, count: int = 28
-) -> Points:
+def _arc(x: float, y: float, rx: float, ry: float, start_deg: float, stop_deg: float, count: int = 28) -> Points:
     angles = np.radians(np.linspace(start_deg, stop_deg, count))
     return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
 
@@ -205,9 +203,7 @@ def _fish() -> Pictogram:
 
 def _flower() -> Pictogram:
     angles = np.radians(-90 + 60 * np.arange(6))
-    petals = tuple(
-        _ellipse(0.58 * math.cos(angle), 0.58 * math.sin(angle), 0.36, 0.36, 30) for angle in angles
-    )
+    petals = tuple(_ellipse(0.58 * math.cos(angle), 0.58 * math.sin(angle), 0.36, 0.36, 30) for angle in angles)
     return Pictogram((_ellipse(0, 0, 0.5, 0.5), *petals), cuts=(_ellipse(0, 0, 0.25, 0.25, 28),))
 
 
@@ -405,9 +401,7 @@ def _mitres(layout: _Layout, points: Points) -> Points:
     return steps * np.minimum(1.0, MITRE_LIMIT / lengths)
 
 
-def _outline(
-    layout: _Layout, points: Points, extent: tuple[int, int], width: float
-) -> tuple[Image.Image, Image.Image]:
+def _outline(layout: _Layout, points: Points, extent: tuple[int, int], width: float) -> tuple[Image.Image, Image.Image]:
     """Silhouette and strokes of one go over the outline; ``points`` and ``width`` in supersampled pixels."""
     steps = _mitres(layout, points) * width
     inside, outside = np.rint(points), np.rint(points + steps)
@@ -451,9 +445,7 @@ def stamp_drawing(
     """
     layout = _layout(shape, True)
     turn = _rotation(angle_deg) * (scale * side / 2)
-    goes = [
-        _wobbled(layout.points, pen.wobble, phase) @ turn + np.multiply(centre, side) for phase in pen.phases
-    ]
+    goes = [_wobbled(layout.points, pen.wobble, phase) @ turn + np.multiply(centre, side) for phase in pen.phases]
     stroke = min(pen.width, PEN_LIMIT * scale) * side
     left, top, width, height = _patch(np.concatenate(goes), MITRE_LIMIT * stroke + 1.0, side)
     extent = (width * SUPERSAMPLING, height * SUPERSAMPLING)

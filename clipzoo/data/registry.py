@@ -111,7 +111,8 @@ def open_dataset(kind: str, name_or_path: str, **options: Any) -> Any:
     if named is not None and not named.paths:
         if named.kind != kind:
             raise UsageError(
-                f'the dataset "{name_or_path}" holds {named.kind}', expected=f"a dataset of {kind}",
+                f'the dataset "{name_or_path}" holds {named.kind}',
+                expected=f"a dataset of {kind}",
                 closest=[spec.name for spec in specs.values() if spec.kind == kind and not spec.paths],
             )
         return named.load_open()(None if named.generated else located(named), **options)
@@ -123,8 +124,11 @@ def open_dataset(kind: str, name_or_path: str, **options: Any) -> Any:
         raise UsageError(f"no installed plugin reads {kind} from a path")
     names = [spec.name for spec in specs.values() if spec.kind == kind and not spec.paths]
     raise DataError(
-        f'"{name_or_path}" is neither a dataset of {kind} nor a file or folder', closest=closest_matches(name_or_path, names),
-        expected=f"{', '.join(names)}, or a path", details=broken, hint="clipzoo datasets",
+        f'"{name_or_path}" is neither a dataset of {kind} nor a file or folder',
+        closest=closest_matches(name_or_path, names),
+        expected=f"{', '.join(names)}, or a path",
+        details=broken,
+        hint="clipzoo datasets",
     )
 
 

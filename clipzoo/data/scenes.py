@@ -75,8 +75,7 @@ MIN_SIDE_PX = 32
 INK = "black"
 
 HELD_OUT: tuple[tuple[str, str], ...] = tuple(
-    (tuple(COLOURS)[(3 * index + index // len(COLOURS)) % len(COLOURS)], shape)
-    for index, shape in enumerate(SHAPES)
+    (tuple(COLOURS)[(3 * index + index // len(COLOURS)) % len(COLOURS)], shape) for index, shape in enumerate(SHAPES)
 )
 """(colour, shape) combinations that ``combinations="train"`` never shows: one a shape, two a colour."""
 
@@ -236,9 +235,7 @@ class _Dice:
         return items[int(self.number() * len(items))]
 
     def shuffled(self, items: Iterable[T]) -> list[T]:
-        return [
-            item for _, item in sorted(((self.number(), item) for item in items), key=lambda pair: pair[0])
-        ]
+        return [item for _, item in sorted(((self.number(), item) for item in items), key=lambda pair: pair[0])]
 
 
 # Sampling
@@ -271,9 +268,7 @@ def sample_scene(
         ((64, 64, 3), 2, (2, 4))
     """
     if not isinstance(generator, np.random.Generator):
-        raise ConfigError(
-            f"generator={generator!r} is not a numpy Generator", hint="numpy.random.default_rng(seed)"
-        )
+        raise ConfigError(f"generator={generator!r} is not a numpy Generator", hint="numpy.random.default_rng(seed)")
     _check_options(size, objects, style, combinations)
     dice = _Dice(generator)
     if style is None:
@@ -319,8 +314,7 @@ def scene_dataset(
         if not _is_whole(value) or value < 0:
             raise ConfigError(f"{name}={value!r} is not possible", expected="a whole number, 0 or more")
     return [
-        sample_scene(np.random.default_rng([seed, index]), size, objects, style, combinations)
-        for index in range(count)
+        sample_scene(np.random.default_rng([seed, index]), size, objects, style, combinations) for index in range(count)
     ]
 
 
@@ -387,17 +381,13 @@ def _check_name(what: str, name: object, names: Sequence[str]) -> None:
 
 def _check_size(size: Any) -> None:
     if not _is_whole(size) or size < MIN_SIDE_PX:
-        raise ConfigError(
-            f"size={size!r} is not possible", expected=f"a whole number of pixels, {MIN_SIDE_PX} or more"
-        )
+        raise ConfigError(f"size={size!r} is not possible", expected=f"a whole number of pixels, {MIN_SIDE_PX} or more")
 
 
 def _check_options(size: Any, objects: Any, style: Any, combinations: Any) -> None:
     _check_size(size)
     if objects is not None and (not _is_whole(objects) or not 1 <= objects <= MAX_OBJECTS):
-        raise ConfigError(
-            f"objects={objects!r} is not possible", expected=f"1 to {MAX_OBJECTS}, or None to draw it"
-        )
+        raise ConfigError(f"objects={objects!r} is not possible", expected=f"1 to {MAX_OBJECTS}, or None to draw it")
     if style is not None:
         _check_name("style", style, STYLES)
     _check_name("combinations", combinations, ("train", "held-out", "all"))
@@ -426,9 +416,7 @@ def _draw_names(dice: _Dice, count: int, style: str, combinations: str) -> list[
     return names
 
 
-def _place(
-    dice: _Dice, shapes: Sequence[str], pen: Pen | None
-) -> list[tuple[tuple[float, float], float, float]]:
+def _place(dice: _Dice, shapes: Sequence[str], pen: Pen | None) -> list[tuple[tuple[float, float], float, float]]:
     """(centre, scale, angle_deg) of each object, inside the image and nearly free of overlap."""
     low, high = _SCALES[len(shapes)]
     shrink = 1.0
@@ -518,9 +506,7 @@ def _draw_pen(dice: _Dice) -> Pen:
     return Pen(dice.between(0.9, 2.4) / 64, dice.between(0.0, 0.03), phases, hatch_deg)
 
 
-def _background(
-    dice: _Dice, generator: np.random.Generator, style: str, side: int
-) -> tuple[str, Image.Image]:
+def _background(dice: _Dice, generator: np.random.Generator, style: str, side: int) -> tuple[str, Image.Image]:
     if style == "drawing":
         return "white", Image.new("RGB", (side, side), PLAIN["white"])
     if style == "colour":
@@ -604,9 +590,7 @@ def _describe(owner: NDArray[np.uint8], label: int, name: tuple[str, str], angle
     column = "left" if x < _LEFT_EDGE else "right" if x > _RIGHT_EDGE else ""
     row = "top" if y < _LEFT_EDGE else "bottom" if y > _RIGHT_EDGE else ""
     place = f"{row} {column}".strip() or "centre"
-    return SceneObject(
-        name[1], name[0], (float(left), float(top), float(right), float(bottom)), size, place, angle_deg
-    )
+    return SceneObject(name[1], name[0], (float(left), float(top), float(right), float(bottom)), size, place, angle_deg)
 
 
 # Captions
@@ -671,9 +655,7 @@ def _distinct(view: _View) -> list[SceneObject]:
 
 def _say_all(view: _View) -> Caption:
     things = view.dice.shuffled(_distinct(view))
-    return view.framed(
-        _joined([view.noun(thing) for thing in things]), tuple(view.fact(thing) for thing in things)
-    )
+    return view.framed(_joined([view.noun(thing) for thing in things]), tuple(view.fact(thing) for thing in things))
 
 
 def _say_one(view: _View) -> Caption:
@@ -685,9 +667,7 @@ def _say_colour(view: _View) -> Caption | None:
     if view.style == "drawing":
         return None
     colour = view.dice.pick(view.objects).colour
-    phrase = view.dice.pick(
-        (f"something {colour}", _article(f"{colour} thing"), _article(f"{colour} object"))
-    )
+    phrase = view.dice.pick((f"something {colour}", _article(f"{colour} thing"), _article(f"{colour} object")))
     return view.framed(phrase, (("object", colour, None, None),))
 
 
@@ -726,9 +706,7 @@ def _say_some(view: _View) -> Caption | None:
     things = view.dice.shuffled(_distinct(view))[:2]
     if len(things) < 2:
         return None
-    return view.framed(
-        _joined([view.noun(thing) for thing in things]), tuple(view.fact(thing) for thing in things)
-    )
+    return view.framed(_joined([view.noun(thing) for thing in things]), tuple(view.fact(thing) for thing in things))
 
 
 def _say_count(view: _View) -> Caption:
@@ -828,9 +806,7 @@ def _holds(fact: Fact, scene: Scene) -> bool:
         one, relation, other = claim
         side = scene.image.shape[0]
         return any(
-            _matches(a, *one)
-            and _matches(b, *other)
-            and _relation(_centre(a, side), _centre(b, side)) == relation
+            _matches(a, *one) and _matches(b, *other) and _relation(_centre(a, side), _centre(b, side)) == relation
             for a in scene.objects
             for b in scene.objects
         )
@@ -881,15 +857,11 @@ def _check_fact(fact: Fact) -> None:
     _check_name("kind of fact", kind, tuple(_FIELDS))
     fields = _FIELDS[kind]
     if len(claim) != len(fields):
-        raise ConfigError(
-            f"the fact {fact!r} has {len(claim)} fields", expected=f'("{kind}", {", ".join(fields)})'
-        )
+        raise ConfigError(f"the fact {fact!r} has {len(claim)} fields", expected=f'("{kind}", {", ".join(fields)})')
     for field, value in zip(fields, claim, strict=True):
         if field == "end":
             if not isinstance(value, tuple) or len(value) != 2:
-                raise ConfigError(
-                    f"{value!r} is not an end of a relation", expected="(colour or None, shape)"
-                )
+                raise ConfigError(f"{value!r} is not an end of a relation", expected="(colour or None, shape)")
             _check_fact(("object", *value, None))
         elif field == "number":
             if not _is_whole(value) or value < 0:
@@ -977,10 +949,7 @@ def truth_matrix(scenes: Sequence[Scene], captions: Sequence[Caption]) -> NDArra
     """
     encoded = _Encoded(scenes)
     column: dict[Fact, int] = {}
-    claims = [
-        [column.setdefault(_checked_fact(fact), len(column)) for fact in caption.facts]
-        for caption in captions
-    ]
+    claims = [[column.setdefault(_checked_fact(fact), len(column)) for fact in caption.facts] for caption in captions]
     # The last column is always true: captions with fewer facts are filled up with it.
     table = np.ones((len(scenes), len(column) + 1), dtype=bool)
     for fact, index in column.items():

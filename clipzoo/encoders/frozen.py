@@ -36,7 +36,12 @@ class FrozenCLIP(nn.Module):
     """
 
     def __init__(
-        self, model: nn.Module, tokenizer: Any, name: str, *, precision: str = "fp32",
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        name: str,
+        *,
+        precision: str = "fp32",
         known_tokens: frozenset[int] | None = None,
     ) -> None:
         """Freeze ``model``."""

@@ -69,7 +69,9 @@ def choose_device(device: str | torch.device = "auto") -> torch.device:
     except RuntimeError as error:
         raise ConfigError(f'no device called "{device}"', expected="auto, cpu, cuda, cuda:0, mps") from error
     present = {
-        "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
     }.get(chosen.type, False)
     if not present or (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()):
         raise ConfigError(
@@ -88,7 +90,9 @@ def build_model(config: dict[str, Any]) -> nn.Module:
     from open_clip.model import CLIP
 
     return CLIP(
-        embed_dim=config["embed_dim"], vision_cfg=config["vision_cfg"], text_cfg=config["text_cfg"],
+        embed_dim=config["embed_dim"],
+        vision_cfg=config["vision_cfg"],
+        text_cfg=config["text_cfg"],
         quick_gelu=config.get("quick_gelu", False),
     )
 
@@ -133,7 +137,8 @@ def _split(name: str) -> tuple[str, str]:
                 f"no folder {name}", expected="a folder with open_clip_config.json and open_clip_model.safetensors"
             )
         raise ConfigError(
-            f'no encoder called "{name}"', closest=closest_matches(architecture, [*TINY_NAMES, *architectures]),
+            f'no encoder called "{name}"',
+            closest=closest_matches(architecture, [*TINY_NAMES, *architectures]),
             expected="tiny, tiny-rn, ARCHITECTURE/TAG of open_clip, hf-hub:ORGANISATION/MODEL, or a folder",
         )
     tags = open_clip.list_pretrained_tags_by_model(architecture)

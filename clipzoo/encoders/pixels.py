@@ -50,9 +50,7 @@ def fit_to_square(pixels: Float[Tensor, "batch 3 height width"], size: int, resi
     if (height, width) == (size, size):
         return pixels
     if resize == "none":
-        raise DataError(
-            f"the images are {height} x {width} and resize is none", expected=f"{size} x {size} pixels"
-        )
+        raise DataError(f"the images are {height} x {width} and resize is none", expected=f"{size} x {size} pixels")
     scale = size / min(height, width)
     target = (max(size, round(height * scale)), max(size, round(width * scale)))
     if resize == "area":

@@ -43,7 +43,8 @@ def write_tiny(path: Path, state: dict[str, Tensor], trained_tokens: Tensor) -> 
     """
     kept = {
         key: value.detach().half().contiguous() if value.is_floating_point() else value.detach().contiguous()
-        for key, value in state.items() if key != _EMBEDDING
+        for key, value in state.items()
+        if key != _EMBEDDING
     }
     kept[_IDS] = trained_tokens.to(torch.int32).contiguous()
     kept[_ROWS] = state[_EMBEDDING][trained_tokens].detach().half().contiguous()

@@ -1,0 +1,1 @@
+"""Images: the projections of point clouds, contact sheets."""

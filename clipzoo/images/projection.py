@@ -27,7 +27,10 @@ _FEW_SHOT = [
 ]
 # PointCLIP V2: a main rotation, then a tilt of the camera.
 _V2_MAIN = [
-    *[(k * math.pi / 4, 0) for k in (1, 3, 5, 7)], *[(k * _HALF, 0) for k in range(4)], (0, -_HALF), (0, _HALF),
+    *[(k * math.pi / 4, 0) for k in (1, 3, 5, 7)],
+    *[(k * _HALF, 0) for k in range(4)],
+    (0, -_HALF),
+    (0, _HALF),
 ]
 _V2_TILT = [math.pi / 9] * 8 + [math.pi / 15] * 2
 
@@ -35,11 +38,28 @@ VIEW_SETS = ("zero-shot", "few-shot", "v2")
 VIEW_NAMES = {
     "zero-shot": ("front", "right", "back", "left", "top", "bottom"),
     "few-shot": (
-        "front", "right", "back", "left", "back-left-top", "back-left-bottom", "front-left-top",
-        "front-left-bottom", "top", "bottom",
+        "front",
+        "right",
+        "back",
+        "left",
+        "back-left-top",
+        "back-left-bottom",
+        "front-left-top",
+        "front-left-bottom",
+        "top",
+        "bottom",
     ),
     "v2": (
-        "front-right", "back-right", "back-left", "front-left", "front", "right", "back", "left", "top", "bottom",
+        "front-right",
+        "back-right",
+        "back-left",
+        "front-left",
+        "front",
+        "right",
+        "back",
+        "left",
+        "top",
+        "bottom",
     ),
 }
 """What each view of a set is called in figures."""
@@ -133,9 +153,7 @@ def project_depth(
         views = "zero-shot" if mode == "v1" else "v2"
     rotations = view_rotations(views) if isinstance(views, str) else views
     if rotations.ndim != 3 or rotations.shape[1:] != (3, 3):
-        raise ConfigError(
-            f"views has the shape {tuple(rotations.shape)}", expected="rotations [views, 3, 3] or a name"
-        )
+        raise ConfigError(f"views has the shape {tuple(rotations.shape)}", expected="rotations [views, 3, 3] or a name")
     rotations = rotations.to(points)
     batch, count = points.shape[:2]
     # [batch, views, 3, points]: x, y and z of one view lie together.

@@ -39,11 +39,15 @@ def contact_sheet(
     left = 14 + max(int(font.getlength(name)) for name in row_names)
     top = 26 if max(font.getlength(name) for name in column_names) < cell_px * 1.05 else 44
     gap = 6
-    sheet = Image.new("L", (left + (cell_px + gap) * len(column_names) + gap, top + (cell_px + gap) * len(row_names) + gap), 255)
+    sheet = Image.new(
+        "L", (left + (cell_px + gap) * len(column_names) + gap, top + (cell_px + gap) * len(row_names) + gap), 255
+    )
     draw = ImageDraw.Draw(sheet)
     for column, name in enumerate(column_names):
         text = name if top == 26 else "\n".join(name.split(" ", 1))
-        draw.multiline_text((left + column * (cell_px + gap) + cell_px / 2, top - 6), text, 90, font, "md", align="center")
+        draw.multiline_text(
+            (left + column * (cell_px + gap) + cell_px / 2, top - 6), text, 90, font, "md", align="center"
+        )
     for row, name in enumerate(row_names):
         y = top + row * (cell_px + gap)
         draw.text((left - 8, y + cell_px / 2), name, 40, font, "rm")

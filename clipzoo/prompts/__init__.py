@@ -11,8 +11,13 @@ Templates = str | Sequence[str | Callable[[str], str]] | Mapping[str, Sequence[s
 
 # Found by forward selection on ImageNet (the CLIP notebooks): better than all 80 for small models.
 _IMAGENET_7 = (
-    "itap of a {}.", "a bad photo of the {}.", "a origami {}.", "a photo of the large {}.", "a {} in a video game.",
-    "art of the {}.", "a photo of the small {}.",
+    "itap of a {}.",
+    "a bad photo of the {}.",
+    "a origami {}.",
+    "a photo of the large {}.",
+    "a {} in a video game.",
+    "art of the {}.",
+    "a photo of the small {}.",
 )
 _SETS: dict[str, tuple[str, ...]] = {
     "name": ("{}",),
@@ -42,7 +47,8 @@ def template_set(name: str) -> tuple[str | Callable[[str], str], ...]:
     if name in _SETS:
         return _SETS[name]
     raise ConfigError(
-        f'no templates called "{name}"', closest=closest_matches(name, TEMPLATE_SETS),
+        f'no templates called "{name}"',
+        closest=closest_matches(name, TEMPLATE_SETS),
         expected=f"{', '.join(TEMPLATE_SETS)}, or a list of sentences with {{}} for the class name",
     )
 
@@ -83,7 +89,8 @@ def class_prompts(classnames: Sequence[str], templates: Templates) -> dict[str, 
         missing = [name for name in names if not own.get(name)]
         if missing:
             raise DataError(
-                f"no sentences for: {', '.join(missing[:5])}", closest=closest_matches(missing[0], own),
+                f"no sentences for: {', '.join(missing[:5])}",
+                closest=closest_matches(missing[0], own),
                 expected="at least one sentence for each class",
             )
         return {name: own[name] for name in names}
@@ -93,6 +100,4 @@ def class_prompts(classnames: Sequence[str], templates: Templates) -> dict[str, 
     for template in chosen:
         if isinstance(template, str) and "{}" not in template:
             raise ConfigError(f'the template "{template}" has no {{}}', expected='for example "a photo of a {}."')
-    return {
-        name: tuple(t.replace("{}", name) if isinstance(t, str) else t(name) for t in chosen) for name in names
-    }
+    return {name: tuple(t.replace("{}", name) if isinstance(t, str) else t(name) for t in chosen) for name in names}

@@ -15,9 +15,17 @@ from clipzoo.data.shapes import shape_dataset
 from clipzoo.images.projection import euler_rotations, project_depth, view_rotations
 
 DEPTH_TEMPLATES = (
-    "point cloud depth map of a {}.", "point cloud of a big {}.", "a depth map of a {}.", "a point cloud of a {}.",
-    "a depth image of a {}.", "a 3D model of a {}.", "a grey depth map of a {}.", "a rendering of a {}.",
-    "this is a depth map of a {}.", "a {}.", "{}",
+    "point cloud depth map of a {}.",
+    "point cloud of a big {}.",
+    "a depth map of a {}.",
+    "a point cloud of a {}.",
+    "a depth image of a {}.",
+    "a 3D model of a {}.",
+    "a grey depth map of a {}.",
+    "a rendering of a {}.",
+    "this is a depth map of a {}.",
+    "a {}.",
+    "{}",
 )
 """Phrasings of captions: those that PointCLIP's prompts use, and some that a person would."""
 
@@ -46,7 +54,11 @@ def _clouds_of(name: str, count: int, seed: int) -> np.ndarray:
 
 
 def render_pool(
-    clouds: np.ndarray, labels: np.ndarray, size: int, views_each: int, generator: torch.Generator,
+    clouds: np.ndarray,
+    labels: np.ndarray,
+    size: int,
+    views_each: int,
+    generator: torch.Generator,
 ) -> DepthPool:
     """Render each cloud ``views_each`` times by either projection, augmented, from random views.
 
@@ -69,8 +81,10 @@ def render_pool(
                 images[mode].append(render(points @ view.transpose(1, 2), mode, size)[:, 0])
                 order[mode].append(classes[part])
     return DepthPool(
-        torch.cat(images["v1"]).half(), torch.cat(order["v1"]),
-        (torch.cat(images["v2"]) * 255).round().byte(), torch.cat(order["v2"]),
+        torch.cat(images["v1"]).half(),
+        torch.cat(order["v1"]),
+        (torch.cat(images["v2"]) * 255).round().byte(),
+        torch.cat(order["v2"]),
     )
 
 

@@ -27,7 +27,8 @@ def scene_accuracy(clip: FrozenCLIP, count: int = 1000, seed: int = 9001) -> dic
         ``colour`` and ``shape`` alone, and ``drawing``: the shape of a line drawing among 16.
     """
     scenes = [
-        scene for style in ("colour", "textured")
+        scene
+        for style in ("colour", "textured")
         for scene in scene_dataset(count // 2, seed=seed, objects=1, style=style, combinations="held-out")
     ]
     features = clip.encode_image(scene_pixels(scenes))

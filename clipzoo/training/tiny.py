@@ -1,13 +1,11 @@
-"""Train the bundled encoders from nothing: ``python -m clipzoo.training.tiny tiny-rn``, then ``tiny``.
+"""Train the bundled encoders from nothing: ``python -m clipzoo.training.tiny tiny`` (or ``tiny-rn``).
 
 One image tower and one text tower learn with the symmetric contrastive loss from two sources: 2D scenes with
 captions, and depth images of procedural 3D shapes. Many captions of a batch are true of many of its images
 ("a circle", "a depth map of a chair"), so the target of an image is spread over every caption that is true of
 it, and the other way round; with one true caption an image this is CLIP's loss.
 
-The ResNet learns this way from scratch. The ViT, which needs many more images than a CPU can show it, learns from
-the same images to the same captions with the ResNet as its teacher: it takes over the text tower, which stays as it
-is, and its image features are also drawn to the teacher's.
+A recipe may have stages: ``--stage 1`` goes on from the file that stage 0 has written.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +24,40 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from clipzoo.data.scenes import HELD_OUT, Caption, Scene, scene_dataset, truth_matrix
+from clipzoo.data.scenes import Caption, Scene, scene_dataset, truth_matrix
 from clipzoo.data.shapes import CATEGORIES
-from clipzoo.encoders.loading import build_model, build_tokenizer, load_clip
+from clipzoo.encoders.loading import build_model, build_tokenizer
 from clipzoo.encoders.pixels import normalise_pixels, unit_rows
-from clipzoo.encoders.tiny_files import untrained_rows, write_tiny
+from clipzoo.encoders.tiny_files import read_tiny, untrained_rows, write_tiny
 from clipzoo.prompts import clean_name
 from clipzoo.training.depth_images import DEPTH_TEMPLATES, DepthPool, make_clouds, render_pool, to_pixels
 
 _TEXT = {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 3}
 ARCHITECTURES = {
     "tiny": {
-        "embed_dim": 128, "quick_gelu": False, "text_cfg": _TEXT,
+        "embed_dim": 128,
+        "quick_gelu": False,
+        "text_cfg": _TEXT,
         "vision_cfg": {"image_size": 64, "layers": 6, "width": 128, "head_width": 32, "patch_size": 8},
     },
     "tiny-rn": {
-        "embed_dim": 128, "quick_gelu": False, "text_cfg": _TEXT,
+        "embed_dim": 128,
+        "quick_gelu": False,
+        "text_cfg": _TEXT,
         "vision_cfg": {"image_size": 64, "layers": [2, 2, 2, 2], "width": 16, "head_width": 32},
     },
 }
 MODELNET10 = (
-    "bathtub", "bed", "chair", "desk", "dresser", "monitor", "night_stand", "sofa", "table", "toilet",
+    "bathtub",
+    "bed",
+    "chair",
+    "desk",
+    "dresser",
+    "monitor",
+    "night_stand",
+    "sofa",
+    "table",
+    "toilet",
 )
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _PREPROCESS = {"mean": _MEAN, "std": _STD, "interpolation": "bicubic", "resize_mode": "shortest"}
@@ -74,15 +85,21 @@ class Recipe:
     """Shapes of each category; the categories of ModelNet10 have twice as many, being told apart from more."""
     views_each: int = 4
     patch_dropout: float = 0.4
-    teacher: str | None = None
-    distillation: float = 10.0
-    """Weight of one minus the cosine between the features of student and teacher."""
     unmasked_share: float = 0.15
     """The last part of training sees all patches (FLIP's unmasked tuning)."""
     image_size: int = 64
 
 
-RECIPES = {"tiny-rn": Recipe(), "tiny": Recipe(steps=1400, warmup_steps=100, patch_dropout=0.5, teacher="tiny-rn")}
+RECIPES: dict[str, tuple[Recipe, ...]] = {
+    "tiny-rn": (Recipe(),),
+    "tiny": (
+        Recipe(
+            steps=1300, depth_batch=80, scene_batch=96, single_share=0.0, first_caption_share=0.0, patch_dropout=0.4
+        ),
+        Recipe(steps=1500, seed=1, depth_batch=80, scene_batch=96, learning_rate=1.2e-3, patch_dropout=0.5),
+    ),
+}
+"""Stages of each encoder, in order."""
 
 
 @dataclass
@@ -146,9 +163,8 @@ class CompactText(nn.Module):
         # Ids keep their order: the tower finds the end of a sentence as its largest id.
         self.position = {sentence: row for row, sentence in enumerate(sentences)}
         self.tokens = torch.searchsorted(self.known, tokens)
-        width = model.token_embedding.weight.shape[1]
-        full = untrained_rows(49408, width)
-        model.token_embedding = nn.Embedding.from_pretrained(full[self.known], freeze=False)
+        rows = model.token_embedding.weight.detach()[self.known]
+        model.token_embedding = nn.Embedding.from_pretrained(rows.clone(), freeze=False)
 
     def lookup(self, sentences: Sequence[str]) -> Tensor:
         """Compact ids of sentences that were given at construction."""
@@ -164,28 +180,32 @@ def depth_sentence(template: str, name: str) -> str:
     return template.replace("a {}", "an {}" if name[0] in "aeiou" else "a {}").replace("{}", name)
 
 
-def train(name: str, recipe: Recipe, world: World, log_every: int = 50) -> tuple[nn.Module, Tensor]:
-    """Train the towers of ``name``; returns the averaged model and the ids of the tokens it knows."""
+def train(
+    name: str, recipe: Recipe, world: World, start: Path | None = None, log_every: int = 50
+) -> tuple[nn.Module, Tensor]:
+    """Train the towers of ``name``, from the file ``start`` on if there is one.
+
+    Returns:
+        The averaged model, and the ids of the tokens it knows.
+    """
     torch.manual_seed(recipe.seed)
     draw = np.random.default_rng(recipe.seed)
     config = json.loads(json.dumps(ARCHITECTURES[name]))
     if name == "tiny":
         config["vision_cfg"]["patch_dropout"] = recipe.patch_dropout
     model = build_model(config).train()
+    with torch.no_grad():
+        model.token_embedding.weight.copy_(untrained_rows(49408, config["text_cfg"]["width"]))
     classes = [clean_name(label) for label in world.classes]
     # "a" before a vowel too: the published prompts write "a airplane".
     depth_text = [
         [list(dict.fromkeys((t.replace("{}", c), depth_sentence(t, c)))) for t in DEPTH_TEMPLATES] for c in classes
     ]
-    teacher = None if recipe.teacher is None else load_clip(recipe.teacher, device="cpu")
-    if teacher is None:
-        scene_text = {caption.text for scene in world.scenes for caption in scene.captions}
-        every = sorted({s for row in depth_text for group in row for s in group} | scene_text)
-        text = CompactText(model, build_tokenizer(config), every)
-        known = text.known
-    else:
-        known = torch.tensor(sorted(teacher.known_tokens or ()))
-        _take_over_text(model, teacher.model)
+    scene_text = {caption.text for scene in world.scenes for caption in scene.captions}
+    every = sorted({s for row in depth_text for group in row for s in group} | scene_text)
+    if start is not None:
+        model.load_state_dict(read_tiny(start, config)[0])
+    text = CompactText(model, build_tokenizer(config), every)
     optimiser = _optimiser(model, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
@@ -201,15 +221,8 @@ def train(name: str, recipe: Recipe, world: World, log_every: int = 50) -> tuple
         pixels, sentences, truth = _batch(world, recipe, depth_text, draw)
         with torch.autocast("cpu", torch.bfloat16):
             images = unit_rows(model.encode_image(pixels))
-            texts = unit_rows(model.encode_text(text.lookup(sentences))) if teacher is None else None
-        if teacher is None:
-            loss = soft_contrastive_loss(images, texts, model.logit_scale.exp(), truth)
-        else:
-            with torch.no_grad():
-                texts = teacher.encode_text(sentences)
-                target = teacher.encode_image(pixels, resize="none", normalise=False)
-            loss = soft_contrastive_loss(images, texts, model.logit_scale.exp(), truth)
-            loss = loss + recipe.distillation * (1 - (images * target).sum(-1)).mean()
+            texts = unit_rows(model.encode_text(text.lookup(sentences)))
+        loss = soft_contrastive_loss(images, texts, model.logit_scale.exp(), truth)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -223,15 +236,7 @@ def train(name: str, recipe: Recipe, world: World, log_every: int = 50) -> tuple
             click.echo(
                 f"step {step:5d}  loss {loss.item():.3f}  scale {model.logit_scale.exp().item():.1f}  {spent:.0f} s"
             )
-    return averaged.module.eval(), known
-
-
-def _take_over_text(model: nn.Module, teacher: nn.Module) -> None:
-    """Give ``model`` the text tower and the logit scale of ``teacher``, and freeze them."""
-    state = {key: value for key, value in teacher.state_dict().items() if not key.startswith("visual.")}
-    model.load_state_dict(state, strict=False)
-    for key, parameter in model.named_parameters():
-        parameter.requires_grad_(key.startswith("visual."))
+    return averaged.module.eval(), text.known
 
 
 def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -241,7 +246,8 @@ def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ],
-        lr=recipe.learning_rate, betas=(0.9, 0.98),
+        lr=recipe.learning_rate,
+        betas=(0.9, 0.98),
     )
 
 
@@ -251,10 +257,13 @@ def _batch(
     v1 = torch.from_numpy(draw.integers(len(world.depth.v1), size=recipe.depth_batch))
     v2 = torch.from_numpy(draw.integers(len(world.depth.v2), size=recipe.depth_batch))
     chosen = draw.integers(len(world.scenes), size=recipe.scene_batch)
-    pixels = torch.cat([
-        to_pixels(world.depth.v1[v1], "v1"), to_pixels(world.depth.v2[v2], "v2"),
-        normalise_pixels(world.pixels[torch.from_numpy(chosen)].float() / 255, _MEAN, _STD),
-    ])
+    pixels = torch.cat(
+        [
+            to_pixels(world.depth.v1[v1], "v1"),
+            to_pixels(world.depth.v2[v2], "v2"),
+            normalise_pixels(world.pixels[torch.from_numpy(chosen)].float() / 255, _MEAN, _STD),
+        ]
+    )
     labels = torch.cat([world.depth.v1_labels[v1], world.depth.v2_labels[v2]])
     present = labels.unique().tolist()
     depth_sentences, sentence_class = [], []
@@ -279,17 +288,19 @@ def _batch(
     return pixels[kept], sentences, truth[kept]
 
 
-def save(name: str, model: nn.Module, known: Tensor, recipe: Recipe, folder: Path) -> Path:
+def save(name: str, model: nn.Module, known: Tensor, stages: Sequence[Recipe], folder: Path) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json`` (the open_clip config and the recipe)."""
     state = dict(model.state_dict())
-    rows = state["token_embedding.weight"]
-    if len(rows) == len(known):  # the tower was trained with a compact vocabulary
-        table = untrained_rows(49408, rows.shape[1])
-        table[known] = rows
-        state["token_embedding.weight"] = table
+    table = untrained_rows(49408, state["token_embedding.weight"].shape[1])
+    table[known] = state["token_embedding.weight"]
+    state["token_embedding.weight"] = table
     path = folder / f"{name}.safetensors"
     write_tiny(path, state, known)
-    content = {"model_cfg": ARCHITECTURES[name], "preprocess_cfg": _PREPROCESS, "recipe": asdict(recipe)}
+    content = {
+        "model_cfg": ARCHITECTURES[name],
+        "preprocess_cfg": _PREPROCESS,
+        "recipe": [asdict(stage) for stage in stages],
+    }
     (folder / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path
 
@@ -297,23 +308,24 @@ def save(name: str, model: nn.Module, known: Tensor, recipe: Recipe, folder: Pat
 @click.command()
 @click.argument("name", type=click.Choice(tuple(ARCHITECTURES)))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("clipzoo/assets"), show_default=True)
-@click.option("--steps", type=int, default=None, help="Steps instead of the recipe's.")
+@click.option("--stage", type=int, default=None, help="This stage alone, going on from the file in OUT.")
 @click.option("--world", "world_file", type=click.Path(path_type=Path), default=None, help="Keep the data here.")
-def main(name: str, out: Path, steps: int | None, world_file: Path | None) -> None:
+def main(name: str, out: Path, stage: int | None, world_file: Path | None) -> None:
     """Train one of the bundled encoders and write it to OUT."""
-    recipe = RECIPES[name] if steps is None else replace(RECIPES[name], steps=steps)
     started = time.perf_counter()
-    if world_file is not None and world_file.exists():
-        world = torch.load(world_file, weights_only=False)  # made by this very command
-    else:
-        world = make_world(recipe)
-        if world_file is not None:
-            torch.save(world, world_file)
-    click.echo(f"world: {len(world.depth.v2)} depth images, {len(world.scenes)} scenes ({time.perf_counter() - started:.0f} s)")
-    click.echo(f"held out: {len(HELD_OUT)} combinations of colour and shape")
-    model, known = train(name, recipe, world)
-    path = save(name, model, known, recipe, out)
-    click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {time.perf_counter() - started:.0f} s in all")
+    stages = RECIPES[name]
+    for number in range(len(stages)) if stage is None else [stage]:
+        recipe = stages[number]
+        if world_file is not None and world_file.exists():
+            world = torch.load(world_file, weights_only=False)  # made by this very command
+        else:
+            world = make_world(recipe)
+            if world_file is not None:
+                torch.save(world, world_file)
+        click.echo(f"stage {number}: {len(world.depth.v2)} depth images a projection, {len(world.scenes)} scenes")
+        model, known = train(name, recipe, world, out / f"{name}.safetensors" if number else None)
+        path = save(name, model, known, stages[: number + 1], out)
+        click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {time.perf_counter() - started:.0f} s in all")
 
 
 if __name__ == "__main__":

@@ -27,14 +27,18 @@ def shape_triangles(category: str, generator: np.random.Generator) -> np.ndarray
     """
     if category not in _GENERATORS:
         raise ConfigError(
-            f'no toy shapes of the category "{category}"', closest=closest_matches(category, CATEGORIES),
+            f'no toy shapes of the category "{category}"',
+            closest=closest_matches(category, CATEGORIES),
             expected=f"one of {', '.join(CATEGORIES)}",
         )
     return _GENERATORS[category](generator)
 
 
 def sample_shape(
-    category: str, generator: np.random.Generator, points: int = 1024, pattern: Pattern = "mixed",
+    category: str,
+    generator: np.random.Generator,
+    points: int = 1024,
+    pattern: Pattern = "mixed",
     normalise: bool = True,
 ) -> np.ndarray:
     """A point cloud ``[points, 3]`` float32 of one random shape.

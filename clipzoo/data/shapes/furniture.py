@@ -8,6 +8,7 @@ more than in their proportions. Surfaces hidden inside are left out where that i
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,7 +20,6 @@ from clipzoo.data.shapes.primitives import (
     extrude,
     frame,
     join,
-
     move,
     revolve,
     rotate,
@@ -76,8 +76,10 @@ def _four_legs(g: Rng, w: float, d: float, top: float, thick: float, inset: floa
 def _aprons(w: float, d: float, top: float, height: float, thick: float, inset: float) -> Triangles:
     x, z = w / 2 - inset, d / 2 - inset
     return join(
-        box((2 * x, height, thick), (0, top - height / 2, z)), box((2 * x, height, thick), (0, top - height / 2, -z)),
-        box((thick, height, 2 * z), (x, top - height / 2, 0)), box((thick, height, 2 * z), (-x, top - height / 2, 0)),
+        box((2 * x, height, thick), (0, top - height / 2, z)),
+        box((2 * x, height, thick), (0, top - height / 2, -z)),
+        box((thick, height, 2 * z), (x, top - height / 2, 0)),
+        box((thick, height, 2 * z), (-x, top - height / 2, 0)),
     )
 
 
@@ -111,8 +113,9 @@ def table(g: Rng) -> Triangles:
     round_top = _p(g, 0.28 if size != "conference" else 0.4)
     top = _round_slab(w / 2, d / 2, t, h - t / 2) if round_top else _block(g, (w, t, d), (0, h - t / 2, 0), 0.2)
     under = h - t
-    support = _kind(g, legs=11, pedestal=4.5 if round_top else 1.5, slabs=2.5, trestle=2, cross=1.2, sled=1.3,
-                    double=1.5, frame=1.2)
+    support = _kind(
+        g, legs=11, pedestal=4.5 if round_top else 1.5, slabs=2.5, trestle=2, cross=1.2, sled=1.3, double=1.5, frame=1.2
+    )
     parts = [top]
     reach = 0.62 if round_top else 1.0
     if support == "legs":
@@ -149,9 +152,11 @@ def table(g: Rng) -> Triangles:
     elif support == "trestle":
         x, thick = _u(g, 0.28, 0.42) * w, _u(g, 0.04, 0.1)
         for s in (-1, 1):
-            parts += [box((thick, under, thick * 1.5), (s * x, under / 2, 0)),
-                      box((thick, thick, d * 0.8), (s * x, thick / 2, 0)),
-                      box((thick, thick, d * 0.8), (s * x, under - thick / 2, 0))]
+            parts += [
+                box((thick, under, thick * 1.5), (s * x, under / 2, 0)),
+                box((thick, thick, d * 0.8), (s * x, thick / 2, 0)),
+                box((thick, thick, d * 0.8), (s * x, under - thick / 2, 0)),
+            ]
         parts.append(box((2 * x, thick, thick), (0, under * _u(g, 0.25, 0.6), 0)))
     elif support == "cross":
         for x in (-0.38 * w, 0.38 * w):
@@ -200,8 +205,9 @@ def _case(g: Rng, w: float, h: float, d: float, base: float, style: str) -> list
         parts.append(box((w * 0.97, base, d * 0.95), (0, base / 2, 0)))
     elif style == "bracket":
         parts += [box((0.12 * w, base, 0.03), (s * 0.44 * w, base / 2, d / 2 - 0.015)) for s in (-1, 1)]
-        parts += [box((0.03, base, 0.2 * d), (s * (w / 2 - 0.015), base / 2, z * 0.4 * d))
-                  for s in (-1, 1) for z in (-1, 1)]
+        parts += [
+            box((0.03, base, 0.2 * d), (s * (w / 2 - 0.015), base / 2, z * 0.4 * d)) for s in (-1, 1) for z in (-1, 1)
+        ]
     if _p(g, 0.6):
         over = _u(g, 0.01, 0.04)
         parts.append(box((w + 2 * over, _u(g, 0.015, 0.05), d + 2 * over), (0, h, 0)))
@@ -240,8 +246,10 @@ def night_stand(g: Rng) -> Triangles:
         parts = _case(g, w, h, d, base, style if base else "none")
         parts += _drawer_fronts(g, w * 0.93, base + 0.02, h - 0.03, d / 2, int(g.integers(1, 4)), 1)
     elif kind == "round":
-        parts = [cylinder(w / 2, h * 0.45, (0, h * 0.75, 0), segments=20),
-                 _four_legs(g, w * 0.7, w * 0.7, h * 0.55, 0.035)]
+        parts = [
+            cylinder(w / 2, h * 0.45, (0, h * 0.75, 0), segments=20),
+            _four_legs(g, w * 0.7, w * 0.7, h * 0.55, 0.035),
+        ]
     elif kind == "open":
         t = _u(g, 0.015, 0.04)
         parts = [box((t, h, d), (s * (w - t) / 2, h / 2, 0)) for s in (-1, 1)]
@@ -255,8 +263,11 @@ def night_stand(g: Rng) -> Triangles:
     else:
         body = _u(g, 0.22, 0.5) * h
         thick = _u(g, 0.025, 0.055)
-        parts = [box((w * 0.94, body, d * 0.94), (0, h - body / 2, 0)), box((w, 0.025, d), (0, h, 0)),
-                 _four_legs(g, w * 0.95, d * 0.95, h - body, thick)]
+        parts = [
+            box((w * 0.94, body, d * 0.94), (0, h - body / 2, 0)),
+            box((w, 0.025, d), (0, h, 0)),
+            _four_legs(g, w * 0.95, d * 0.95, h - body, thick),
+        ]
         parts += _drawer_fronts(g, w * 0.88, h - body + 0.01, h - 0.03, d * 0.47, 1 + int(body > 0.3 * h), 1)
         if _p(g, 0.55):
             parts.append(box((w * 0.9, 0.02, d * 0.9), (0, _u(g, 0.12, 0.3) * h, 0)))
@@ -369,12 +380,16 @@ def chair(g: Rng) -> Triangles:
         parts.append(leaning(box((w, _u(g, 0.04, 0.12), post), (0, top + back * 0.95, z))))
         if style == "bars":
             count = int(g.integers(3, 8))
-            parts += [leaning(box((0.018, back, 0.018), (x, top + back / 2, z)))
-                      for x in np.linspace(-w * 0.36, w * 0.36, count)]
+            parts += [
+                leaning(box((0.018, back, 0.018), (x, top + back / 2, z)))
+                for x in np.linspace(-w * 0.36, w * 0.36, count)
+            ]
         else:
             count = int(g.integers(2, 5))
-            parts += [leaning(box((w, _u(g, 0.03, 0.09), 0.018), (0, top + back * f, z)))
-                      for f in np.linspace(0.25, 0.8, count)]
+            parts += [
+                leaning(box((w, _u(g, 0.03, 0.09), 0.018), (0, top + back * f, z)))
+                for f in np.linspace(0.25, 0.8, count)
+            ]
     elif style == "upper":
         high = back * _u(g, 0.35, 0.6)
         parts.append(leaning(_block(g, (w * 0.95, high, bt), (0, top + back - high / 2, z), 0.5)))
@@ -382,7 +397,7 @@ def chair(g: Rng) -> Triangles:
     else:
         angle = np.linspace(-0.9, 0.9, 7)
         bow = np.stack([np.sin(angle) * w * 0.62, np.zeros(7), -np.cos(angle) * d * 0.6 + d * 0.1], -1)
-        for a, b in zip(bow[:-1], bow[1:], strict=True):
+        for a, b in pairwise(bow):
             up = np.array([0, back, 0])
             base = np.array([0, top, 0])
             parts.append(leaning(sheet(np.stack([a + base, b + base, b + base + up, a + base + up]), bt)))
@@ -411,7 +426,9 @@ def chair(g: Rng) -> Triangles:
     elif kind == "shell":
         parts.append(_four_legs(g, w * 0.9, d * 0.9, under, 0.03, 0, "round"))
     else:
-        parts.append(_four_legs(g, w, d, under, _u(g, 0.03, 0.07)) if _p(g, 0.6) else box((w, under, d), (0, under / 2, 0)))
+        parts.append(
+            _four_legs(g, w, d, under, _u(g, 0.03, 0.07)) if _p(g, 0.6) else box((w, under, d), (0, under / 2, 0))
+        )
     if _p(g, 0.95 if kind == "lounge" else 0.6 if kind == "swivel" else 0.3):
         ah = _u(g, 0.16, 0.28)
         at = _u(g, 0.03, 0.06) if kind != "lounge" else _u(g, 0.06, 0.16)
@@ -446,7 +463,11 @@ def sofa(g: Rng) -> Triangles:
     for k in range(split):
         x = -w / 2 + w / split * (k + 0.5)
         parts.append(_block(g, (w / split * 0.98, cushion, d - bt), (x, seat - cushion / 2, bt / 2), soft))
-    parts.append(_block(g, (full if _p(g, 0.5) else w, height - base, bt), (0, base + (height - base) / 2, -d / 2 + bt / 2), soft))
+    parts.append(
+        _block(
+            g, (full if _p(g, 0.5) else w, height - base, bt), (0, base + (height - base) / 2, -d / 2 + bt / 2), soft
+        )
+    )
     if _p(g, 0.55):
         ch = height - seat + _u(g, -0.08, 0.08)
         for k in range(split):
@@ -473,7 +494,9 @@ def sofa(g: Rng) -> Triangles:
         x = s * (full - lw) / 2
         parts.append(_block(g, (lw, seat - base, ld), (x, base + (seat - base) / 2, front + ld / 2), soft))
         if shape == "corner":
-            parts.append(box((bt, height - base, ld + d), (s * (full / 2 - bt / 2), base + (height - base) / 2, ld / 2)))
+            parts.append(
+                box((bt, height - base, ld + d), (s * (full / 2 - bt / 2), base + (height - base) / 2, ld / 2))
+            )
     if base:
         thick = _u(g, 0.03, 0.07)
         parts.append(_four_legs(g, full * 0.97, d * 0.95, base, thick, 0, _kind(g, square=2, round=2, tapered=1)))
@@ -504,7 +527,11 @@ def bed(g: Rng) -> Triangles:
             pw = w / count * _u(g, 0.7, 0.9)
             for k in range(count):
                 x = (k - (count - 1) / 2) * w / count
-                pillow = ellipsoid((pw / 2, 0.08, 0.2), (0, 0, 0), 10) if _p(g, 0.4) else rounded_box((pw, 0.12, 0.38), radius=0.05)
+                pillow = (
+                    ellipsoid((pw / 2, 0.08, 0.2), (0, 0, 0), 10)
+                    if _p(g, 0.4)
+                    else rounded_box((pw, 0.12, 0.38), radius=0.05)
+                )
                 out.append(move(rotate(pillow, "x", _u(g, 0, 0.5)), (x, y + mattress + 0.05, -length / 2 + 0.28)))
         if _p(g, 0.45):
             cover = length * _u(g, 0.4, 0.8)
@@ -521,7 +548,11 @@ def bed(g: Rng) -> Triangles:
         parts += bunk(upper, True)
         high = upper + 0.6
         post = _u(g, 0.05, 0.09)
-        parts += [box((post, high, post), (sx * (w / 2 + 0.03), high / 2, sz * length / 2)) for sx in (-1, 1) for sz in (-1, 1)]
+        parts += [
+            box((post, high, post), (sx * (w / 2 + 0.03), high / 2, sz * length / 2))
+            for sx in (-1, 1)
+            for sz in (-1, 1)
+        ]
         rails = [upper + 0.35, upper + 0.5]
         parts += [box((0.03, 0.05, length), (s * (w / 2 + 0.03), y, 0)) for s in (-1, 1) for y in rails]
         parts += [box((w, 0.05, 0.03), (0, y, s * length / 2)) for s in (-1, 1) for y in (*rails, 0.4, 0.7)]
@@ -536,8 +567,10 @@ def bed(g: Rng) -> Triangles:
     def bars(high: float, at: float) -> list[Triangles]:
         out = [box((0.05, high, 0.05), (s * w / 2, high / 2, at)) for s in (-1, 1)]
         out += [box((w, 0.04, 0.04), (0, y, at)) for y in (high - 0.02, base + 0.1)]
-        return out + [box((0.02, high - base - 0.1, 0.02), (x, (high + base) / 2, at))
-                      for x in np.linspace(-w * 0.42, w * 0.42, int(g.integers(4, 9)))]
+        return out + [
+            box((0.02, high - base - 0.1, 0.02), (x, (high + base) / 2, at))
+            for x in np.linspace(-w * 0.42, w * 0.42, int(g.integers(4, 9)))
+        ]
 
     def curved(high: float, at: float) -> Triangles:
         angle = np.linspace(0, np.pi, 9)
@@ -554,7 +587,11 @@ def bed(g: Rng) -> Triangles:
     if board != "none" and _p(g, 0.45):
         foot = top + _u(g, -0.1, 0.25)
         at = length / 2 + 0.04
-        parts += bars(foot, at) if board == "bars" else [curved(foot, at) if board == "curved" else box((bw, foot, bt), (0, foot / 2, at))]
+        parts += (
+            bars(foot, at)
+            if board == "bars"
+            else [curved(foot, at) if board == "curved" else box((bw, foot, bt), (0, foot / 2, at))]
+        )
     if kind == "poster":
         high, post = _u(g, 1.7, 2.2), _u(g, 0.05, 0.1)
         x, zz = w / 2 + 0.03, length / 2
@@ -623,7 +660,11 @@ def monitor(g: Rng) -> Triangles:
     else:
         bw = w * _u(g, 0.12, 0.4)
         foot = back - _u(g, 0.05, 0.15)
-        parts.append(sheet(np.array([(-bw / 2, 0, foot), (bw / 2, 0, foot), (bw / 2, reach, back), (-bw / 2, reach, back)]), 0.02))
+        parts.append(
+            sheet(
+                np.array([(-bw / 2, 0, foot), (bw / 2, 0, foot), (bw / 2, reach, back), (-bw / 2, reach, back)]), 0.02
+            )
+        )
     fw, fd = w * _u(g, 0.3, 0.7), _u(g, 0.14, 0.28)
     foot = _kind(g, oval=3, plate=3, arms=2, arc=1)
     ft = _u(g, 0.01, 0.035)
@@ -642,9 +683,7 @@ def monitor(g: Rng) -> Triangles:
     return join(*parts)
 
 
-def _bowl_with_rim(
-    profile: list[tuple[float, float]], stretch: tuple[float, float], segments: int = 24
-) -> Triangles:
+def _bowl_with_rim(profile: list[tuple[float, float]], stretch: tuple[float, float], segments: int = 24) -> Triangles:
     return scale(revolve(np.array(profile), segments), (stretch[0], 1, stretch[1]))
 
 
@@ -704,7 +743,12 @@ def bathtub(g: Rng) -> Triangles:
         foot = _u(g, 0.6, 0.9)
         outer = [(foot, lift), (foot + (1 - foot) * 0.6, lift + (h - lift) * 0.35), (1.0, h)]
         roll = [(1.0 + _u(g, 0.0, 0.06), h + 0.02), (0.97, h + 0.02)]
-        inner = [(0.94, h - 0.02), (foot * 0.95, floor + lift + 0.1), (foot * 0.7, floor * 0.5 + lift), (0, floor * 0.5 + lift)]
+        inner = [
+            (0.94, h - 0.02),
+            (foot * 0.95, floor + lift + 0.1),
+            (foot * 0.7, floor * 0.5 + lift),
+            (0, floor * 0.5 + lift),
+        ]
         tub = _bowl_with_rim([*outer, *roll, *inner], (w / 2, d / 2))
         if _p(g, 0.35):  # one end higher, as slipper tubs have
             tub = tub.copy()
@@ -717,13 +761,19 @@ def bathtub(g: Rng) -> Triangles:
             tub[..., 2] *= swell
         parts.append(tub)
         if kind == "claw":
-            parts += [ellipsoid((0.05, lift / 2 + 0.03, 0.05), (sx * w * 0.33, lift / 2, sz * d * 0.28), 8)
-                      for sx in (-1, 1) for sz in (-1, 1)]
+            parts += [
+                ellipsoid((0.05, lift / 2 + 0.03, 0.05), (sx * w * 0.33, lift / 2, sz * d * 0.28), 8)
+                for sx in (-1, 1)
+                for sz in (-1, 1)
+            ]
     else:
         # A rectangular shell: outer walls, a rim between rectangle and basin, and the basin.
         segments = 24
         angle = np.arange(segments) * (2 * np.pi / segments)
-        square = np.stack([np.cos(angle), np.sin(angle)], -1) / np.maximum(np.abs(np.cos(angle)), np.abs(np.sin(angle)))[:, None]
+        square = (
+            np.stack([np.cos(angle), np.sin(angle)], -1)
+            / np.maximum(np.abs(np.cos(angle)), np.abs(np.sin(angle)))[:, None]
+        )
         circle = np.stack([np.cos(angle), np.sin(angle)], -1)
         blend = _u(g, 0.0, 1.0) if kind != "trough" else 0.0
         plan = square * (1 - blend) + circle * blend
@@ -735,11 +785,16 @@ def bathtub(g: Rng) -> Triangles:
 
         taper = _u(g, 0.03, 0.15)
         skirt = _u(g, 0, 0.06)
-        rings = [ring(square, skirt, 0), ring(square, 0, h), ring(plan, wall, h), ring(plan, wall + taper * 0.6, floor + 0.08),
-                 ring(plan, wall + taper + 0.06, floor)]
+        rings = [
+            ring(square, skirt, 0),
+            ring(square, 0, h),
+            ring(plan, wall, h),
+            ring(plan, wall + taper * 0.6, floor + 0.08),
+            ring(plan, wall + taper + 0.06, floor),
+        ]
         if kind == "trough" and _p(g, 0.5):
             rings = rings[1:]
-        for a, b in zip(rings[:-1], rings[1:], strict=True):
+        for a, b in pairwise(rings):
             a2, b2 = np.roll(a, -1, 0), np.roll(b, -1, 0)
             parts += [np.stack([a, a2, b2], 1), np.stack([a, b2, b], 1)]
         last = rings[-1]
@@ -775,12 +830,18 @@ def bench(g: Rng) -> Triangles:
     elif support == "slabs":
         parts += [box((_u(g, 0.05, 0.2), under, d * 0.9), (s * w * 0.38, under / 2, 0)) for s in (-1, 1)]
     else:
-        parts += [frame(d, under, 0.04, 0.05) @ np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]], np.float32)
-                  + np.array([s * w * 0.45, under / 2, 0], np.float32) for s in (-1, 1)]
+        parts += [
+            frame(d, under, 0.04, 0.05) @ np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]], np.float32)
+            + np.array([s * w * 0.45, under / 2, 0], np.float32)
+            for s in (-1, 1)
+        ]
     if _p(g, 0.55):
         back, lean = _u(g, 0.3, 0.5), _u(g, 0.05, 0.3)
         rows = int(g.integers(2, 6)) if _p(g, 0.6) else 1
-        rest = [box((w, back / rows * (0.7 if rows > 1 else 1), 0.03), (0, seat + back / rows * (k + 0.5), -d / 2)) for k in range(rows)]
+        rest = [
+            box((w, back / rows * (0.7 if rows > 1 else 1), 0.03), (0, seat + back / rows * (k + 0.5), -d / 2))
+            for k in range(rows)
+        ]
         rest += [box((0.05, back, 0.05), (x, seat + back / 2, -d / 2 - 0.02)) for x in (-w * 0.45, 0, w * 0.45)]
         parts.append(rotate(join(*rest), "x", -lean, (0, seat, -d / 2)))
         if _p(g, 0.5):
@@ -857,15 +918,31 @@ def stool(g: Rng) -> Triangles:
     parts = [seat]
     kind = _kind(g, legs=5, column=2.5, three=1.5, drum=0.7)
     if kind == "legs":
-        parts.append(_four_legs(g, 1.7 * r, 1.7 * r, h - t, _u(g, 0.025, 0.05), 0, _kind(g, round=2, tapered=2, square=2)))
+        parts.append(
+            _four_legs(g, 1.7 * r, 1.7 * r, h - t, _u(g, 0.025, 0.05), 0, _kind(g, round=2, tapered=2, square=2))
+        )
         if _p(g, 0.6):
             parts.append(torus(r * 0.85, 0.012, (0, h * _u(g, 0.25, 0.45), 0)))
     elif kind == "three":
         for k in range(3):
             a = 2 * np.pi * k / 3
-            parts.append(tube(np.array([(r * 1.1 * np.cos(a), 0, r * 1.1 * np.sin(a)), (r * 0.6 * np.cos(a), h - t, r * 0.6 * np.sin(a))]), 0.02, 6))
+            parts.append(
+                tube(
+                    np.array(
+                        [
+                            (r * 1.1 * np.cos(a), 0, r * 1.1 * np.sin(a)),
+                            (r * 0.6 * np.cos(a), h - t, r * 0.6 * np.sin(a)),
+                        ]
+                    ),
+                    0.02,
+                    6,
+                )
+            )
     elif kind == "column":
-        parts += [cylinder(0.025, h - t, (0, (h - t) / 2, 0), segments=10), cylinder(r * 1.1, 0.03, (0, 0.015, 0), r * 0.6, 20)]
+        parts += [
+            cylinder(0.025, h - t, (0, (h - t) / 2, 0), segments=10),
+            cylinder(r * 1.1, 0.03, (0, 0.015, 0), r * 0.6, 20),
+        ]
         if _p(g, 0.5):
             parts.append(torus(r * 0.8, 0.012, (0, h * 0.35, 0)))
     else:
@@ -934,8 +1011,24 @@ def curtain(g: Rng) -> Triangles:
 GENERATORS: dict[str, Callable[[Rng], Triangles]] = {
     generator.__name__: generator
     for generator in (
-        bathtub, bed, bench, bookshelf, chair, curtain, desk, door, dresser, mantel, monitor, night_stand, sofa,
-        stool, table, toilet, tv_stand, wardrobe,
+        bathtub,
+        bed,
+        bench,
+        bookshelf,
+        chair,
+        curtain,
+        desk,
+        door,
+        dresser,
+        mantel,
+        monitor,
+        night_stand,
+        sofa,
+        stool,
+        table,
+        toilet,
+        tv_stand,
+        wardrobe,
     )
 }
 """Category name to generator."""

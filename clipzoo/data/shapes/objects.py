@@ -97,9 +97,7 @@ _AXES = {"x": [1, 0, 2], "y": [0, 1, 2], "z": [0, 2, 1]}
 
 def _spin(profile: Sequence, axis: str = "y", centre: Sequence = (0, 0, 0), segments: int = 14) -> np.ndarray:
     """Surface of revolution of (radius, distance along the axis) about any axis."""
-    return revolve(np.asarray(profile, np.float32), segments)[..., _AXES[axis]] + np.asarray(
-        centre, np.float32
-    )
+    return revolve(np.asarray(profile, np.float32), segments)[..., _AXES[axis]] + np.asarray(centre, np.float32)
 
 
 def _rod(start: Sequence, end: Sequence, radius: float, segments: int = 6) -> np.ndarray:
@@ -241,9 +239,7 @@ def _cloud(rng: Generator, count: int, radii: Sequence, centre: Sequence, hollow
     """Points ``[count, 3]`` in the outer part of an ellipsoid."""
     direction = rng.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    return direction * (hollow + (1 - hollow) * rng.random((count, 1))) * np.asarray(radii) + np.asarray(
-        centre
-    )
+    return direction * (hollow + (1 - hollow) * rng.random((count, 1))) * np.asarray(radii) + np.asarray(centre)
 
 
 def _wheel(radius: float, width: float, centre: Sequence) -> np.ndarray:
@@ -281,9 +277,7 @@ def _fuselage(
     s = np.array([0.0, 0.35, 0.65, 0.85, 0.96, 1.0])
     rear = np.array([0.0, 0.3, 0.65, 1.0])
     z = np.concatenate([(-0.5 + tail * rear) * length, (0.5 - nose + nose * s) * length])
-    r = np.concatenate(
-        [radius * (0.12 + 0.88 * np.sin(rear * np.pi / 2)), radius * (1 - s**2 * 0.995) ** sharp]
-    )
+    r = np.concatenate([radius * (0.12 + 0.88 * np.sin(rear * np.pi / 2)), radius * (1 - s**2 * 0.995) ** sharp])
     y = np.concatenate([upsweep * radius * (1 - rear) ** 1.2, -0.25 * radius * s**2])
     angle = np.arange(12) / 12 * TAU
     rings = np.empty((len(z), 12, 3), np.float32)
@@ -313,9 +307,7 @@ def _propeller(rng: Generator, radius: float, centre: Sequence) -> np.ndarray:
     blade = box((radius * 0.13, radius, radius * 0.05), (0, radius / 2, 0))
     start = rng.random() * TAU
     parts = [rotate(blade, "z", start + k * TAU / blades) for k in range(blades)]
-    hub = _spin(
-        [(radius * 0.16, -radius * 0.2), (radius * 0.14, radius * 0.1), (0, radius * 0.3)], "z", (0, 0, 0), 8
-    )
+    hub = _spin([(radius * 0.16, -radius * 0.2), (radius * 0.14, radius * 0.1), (0, radius * 0.3)], "z", (0, 0, 0), 8)
     return move(join(*parts, hub), centre)
 
 
@@ -331,9 +323,7 @@ def _gear(x: float, top: float, bottom: float, z: float, radius: float) -> np.nd
     )
 
 
-def _tail(
-    rng: Generator, z: float, y: float, span: float, fin: float, sweep: float, style: str
-) -> np.ndarray:
+def _tail(rng: Generator, z: float, y: float, span: float, fin: float, sweep: float, style: str) -> np.ndarray:
     """Tailplane and fin with their roots' leading edges at z; `style` is low, high (a T) or cross."""
     chord = _u(rng, 0.1, 0.15)
     level = {"low": y, "cross": y + fin * 0.45, "high": y + fin * 0.97}[style]
@@ -370,17 +360,13 @@ def _airliner(rng: Generator) -> np.ndarray:
     ]
     chords = [chord, chord * _u(rng, 0.52, 0.65), tip]
     parts = [
-        _fuselage(
-            1.0, radius, _u(rng, 0.09, 0.16), _u(rng, 0.25, 0.36), _u(rng, 0.3, 0.7), _u(rng, 0.95, 1.15)
-        ),
+        _fuselage(1.0, radius, _u(rng, 0.09, 0.16), _u(rng, 0.25, 0.36), _u(rng, 0.3, 0.7), _u(rng, 0.95, 1.15)),
         _both(_foil(wing, chords, 0.11)),
     ]
     if _chance(rng, 0.45):
         x, top, at = wing[-1]
         high = _u(rng, 0.03, 0.06)
-        parts.append(
-            _both(_foil([(x, top, at), (x + high * 0.4, top + high, at - high)], [tip, tip * 0.4], 0.08))
-        )
+        parts.append(_both(_foil([(x, top, at), (x + high * 0.4, top + high, at - high)], [tip, tip * 0.4], 0.08)))
     rear = _chance(rng, 0.28)
     size = radius * _u(rng, 0.45, 0.68)
     if rear:
@@ -404,9 +390,7 @@ def _airliner(rng: Generator) -> np.ndarray:
             pylon = box((size * 0.3, size * 1.4, size * 2.5), (x, below + size * 0.9, ahead - size * 2.4))
             parts.append(_both(join(_pod(size * _u(rng, 3.2, 4.5), size, (x, below, ahead)), pylon)))
     style = "high" if rear else ("low" if _chance(rng, 0.88) else "cross")
-    parts.append(
-        _tail(rng, -0.36, radius * 0.5, _u(rng, 0.14, 0.2), _u(rng, 0.13, 0.2), _u(rng, 0.5, 0.8), style)
-    )
+    parts.append(_tail(rng, -0.36, radius * 0.5, _u(rng, 0.14, 0.2), _u(rng, 0.13, 0.2), _u(rng, 0.5, 0.8), style))
     if _chance(rng, 0.5):
         low = -radius * _u(rng, 1.7, 2.4)
         parts.append(_both(_gear(radius * _u(rng, 0.9, 1.6), y, low, -0.03, radius * 0.3)))
@@ -425,22 +409,16 @@ def _turboprop(rng: Generator) -> np.ndarray:
     back = _u(rng, 0.0, 0.1) * half
     parts = [
         _fuselage(1.0, radius, _u(rng, 0.12, 0.2), _u(rng, 0.3, 0.42), _u(rng, 0.4, 0.9)),
-        _both(
-            _foil([(0, y, z), (half, y + rise * half, z - back)], [chord, chord * _u(rng, 0.45, 0.9)], 0.13)
-        ),
+        _both(_foil([(0, y, z), (half, y + rise * half, z - back)], [chord, chord * _u(rng, 0.45, 0.9)], 0.13)),
     ]
     size = radius * _u(rng, 0.35, 0.5)
     for spot in [0.27, 0.52] if _chance(rng, 0.25) else [_u(rng, 0.26, 0.36)]:
         x = half * spot
         at = (x, y + rise * x - size * 0.3, z + size * _u(rng, 2, 4))
-        body = _spin(
-            [(size * 0.5, 0), (size, -size), (size, -size * 5), (size * 0.2, -size * 9)], "z", at, 10
-        )
+        body = _spin([(size * 0.5, 0), (size, -size), (size, -size * 5), (size * 0.2, -size * 9)], "z", at, 10)
         parts.append(_both(join(body, _propeller(rng, _u(rng, 0.07, 0.11), at))))
     style = str(_pick(rng, (("high", 0.5), ("low", 0.4), ("cross", 0.1))))
-    parts.append(
-        _tail(rng, -0.36, radius * 0.6, _u(rng, 0.15, 0.22), _u(rng, 0.13, 0.19), _u(rng, 0.1, 0.5), style)
-    )
+    parts.append(_tail(rng, -0.36, radius * 0.6, _u(rng, 0.15, 0.22), _u(rng, 0.13, 0.19), _u(rng, 0.1, 0.5), style))
     if _chance(rng, 0.6):
         low = -radius * _u(rng, 1.5, 2.2)
         parts.append(_both(_gear(radius * _u(rng, 0.9, 2.5), min(y, 0), low, -0.02, radius * 0.3)))
@@ -458,17 +436,13 @@ def _fighter(rng: Generator) -> np.ndarray:
     y = _u(rng, -0.5, 0.6) * radius
     wing = [(0, y, z), (half, y + half * _u(rng, -0.08, 0.06), z - sweep * half)]
     parts = [
-        _fuselage(
-            1.0, radius, _u(rng, 0.3, 0.42), _u(rng, 0.1, 0.2), 0.0, _u(rng, 0.8, 1.2), _u(rng, 0.7, 1.0)
-        ),
+        _fuselage(1.0, radius, _u(rng, 0.3, 0.42), _u(rng, 0.1, 0.2), 0.0, _u(rng, 0.8, 1.2), _u(rng, 0.7, 1.0)),
         _both(_foil(wing, [chord, chord * _u(rng, 0.08, 0.3)], 0.035)),
         _ellipsoid((radius * 0.6, radius * 0.9, _u(rng, 0.08, 0.13)), (0, radius * 0.8, _u(rng, 0.18, 0.26))),
     ]
     if _chance(rng, 0.7):
         wide = radius * _u(rng, 0.7, 1.1)
-        parts.append(
-            _both(box((wide, radius * 1.5, _u(rng, 0.4, 0.55)), (radius + wide * 0.4, -radius * 0.1, -0.15)))
-        )
+        parts.append(_both(box((wide, radius * 1.5, _u(rng, 0.4, 0.55)), (radius + wide * 0.4, -radius * 0.1, -0.15))))
     fin = _u(rng, 0.12, 0.19)
     lean = _u(rng, 0.0, 0.4) * fin
     twin = _chance(rng, 0.5)
@@ -487,9 +461,7 @@ def _fighter(rng: Generator) -> np.ndarray:
         parts.append(_both(_foil([(0, 0, at), (radius + span, 0, at - span * 0.7)], [0.16, 0.06], 0.04)))
     nozzle = radius * 0.7
     for x in (-nozzle, nozzle) if twin else (0.0,):
-        parts.append(
-            _spin([(nozzle, 0.05), (nozzle * 0.8, -0.06), (nozzle * 0.6, -0.02)], "z", (x, 0, -0.5), 8)
-        )
+        parts.append(_spin([(nozzle, 0.05), (nozzle * 0.8, -0.06), (nozzle * 0.6, -0.02)], "z", (x, 0, -0.5), 8))
     if _chance(rng, 0.5):
         for spot in [0.55, 0.8, 1.0] if _chance(rng, 0.4) else [_u(rng, 0.4, 1.0)]:
             x = half * spot
@@ -519,9 +491,7 @@ def _light_plane(rng: Generator, biplane: bool = False) -> np.ndarray:
     ]
     chords = [chord, tip, tip * _u(rng, 0.35, 0.9)]
     parts = [
-        _fuselage(
-            1.0, radius, _u(rng, 0.08, 0.2), _u(rng, 0.45, 0.6), _u(rng, 0.2, 0.6), _u(rng, 1.0, 1.35), 0.35
-        ),
+        _fuselage(1.0, radius, _u(rng, 0.08, 0.2), _u(rng, 0.45, 0.6), _u(rng, 0.2, 0.6), _u(rng, 1.0, 1.35), 0.35),
         _both(_foil(round_tip, chords, 0.1)),
         _propeller(rng, _u(rng, 0.1, 0.16), (0, -0.01, 0.52)),
     ]
@@ -535,9 +505,7 @@ def _light_plane(rng: Generator, biplane: bool = False) -> np.ndarray:
         parts.append(_both(_rod((radius * 0.8, -radius, z - 0.08), (half * 0.55, y, z - 0.08), 0.008, 4)))
     if not high:
         parts.append(_ellipsoid((radius * 0.7, radius * 0.8, _u(rng, 0.1, 0.17)), (0, radius * 0.9, 0.05)))
-    parts.append(
-        _tail(rng, -0.37, radius * 0.35, _u(rng, 0.17, 0.24), _u(rng, 0.13, 0.19), _u(rng, 0.1, 0.45), "low")
-    )
+    parts.append(_tail(rng, -0.37, radius * 0.35, _u(rng, 0.17, 0.24), _u(rng, 0.13, 0.19), _u(rng, 0.1, 0.45), "low"))
     if _chance(rng, 0.75):
         low = -radius * _u(rng, 2.0, 2.8)
         spread = radius * _u(rng, 1.2, 2.6)
@@ -904,9 +872,7 @@ def car(rng: Generator) -> np.ndarray:
         parts.append(_both(box((_u(rng, 0.12, 0.22), 0.12, 0.08), at)))
     if _chance(rng, 0.4):
         for end in (-1, 1):
-            parts.append(
-                rounded_box((width * 0.94, 0.16, 0.16), (0, clearance + 0.22, end * length / 2), 0.05)
-            )
+            parts.append(rounded_box((width * 0.94, 0.16, 0.16), (0, clearance + 0.22, end * length / 2), 0.05))
     if kind in ("sports", "coupe") and _chance(rng, 0.4):
         high = height * _u(rng, 0.8, 0.98)
         parts.append(box((width * 0.85, 0.04, 0.25), (0, high, -length * 0.46)))
@@ -924,9 +890,7 @@ def car(rng: Generator) -> np.ndarray:
         parts.append(_both(box(wall, (width / 2 * 0.93, (rail + floor) / 2, -length * 0.32))))
         parts.append(box((width * 0.9, rail - floor, 0.06), (0, (rail + floor) / 2, -length * 0.495)))
     if kind in ("roadster", "vintage", "jeep") and _chance(rng, 0.7):
-        parts.append(
-            _both(box((width * 0.3, height * 0.35, 0.15), (width * 0.2, height * 0.68, -length * 0.12)))
-        )
+        parts.append(_both(box((width * 0.3, height * 0.35, 0.15), (width * 0.2, height * 0.68, -length * 0.12))))
     if kind == "roadster":
         glass = height * _u(rng, 1.1, 1.3)
         parts.append(
@@ -951,9 +915,7 @@ def car(rng: Generator) -> np.ndarray:
     if kind in ("suv", "estate", "jeep") and _chance(rng, 0.4):
         parts.append(_both(box((0.05, 0.05, length * 0.4), (width * 0.33, height + 0.05, -length * 0.12))))
     if kind == "jeep" and _chance(rng, 0.5):
-        parts.append(
-            _spin([(0, 0), (radius, 0), (radius, -0.22), (0, -0.22)], "z", (0, height * 0.5, -length / 2))
-        )
+        parts.append(_spin([(0, 0), (radius, 0), (radius, -0.22), (0, -0.22)], "z", (0, height * 0.5, -length / 2)))
     return join(*parts)
 
 
@@ -993,9 +955,7 @@ def _bottle_profile(rng: Generator) -> np.ndarray:
             ],
             9,
         )
-        return np.concatenate(
-            [np.float32([(body * 0.93, 0), (body, 0.02)]), slope, np.float32([(neck, 1.0)])]
-        )
+        return np.concatenate([np.float32([(body * 0.93, 0), (body, 0.02)]), slope, np.float32([(neck, 1.0)])])
     if kind == "water":
         height = np.linspace(0.02, 0.72, 12)
         ridge = 1 - _u(rng, 0.02, 0.07) * (np.arange(12) % 2)
@@ -1008,9 +968,7 @@ def _bottle_profile(rng: Generator) -> np.ndarray:
         neck = body * _u(rng, 0.6, 0.9)
         return np.float32([(body * 0.9, 0), (body, 0.04), (body, tall), (neck, tall + 0.07), (neck, 0.95)])
     low, wide = _u(rng, 0.2, 0.45), _u(rng, 0.16, 0.3)
-    belly = _curve(
-        [(wide * 0.7, 0), (wide, low), (wide * _u(rng, 0.55, 0.8), low + 0.2), (neck, low + 0.38)], 12
-    )
+    belly = _curve([(wide * 0.7, 0), (wide, low), (wide * _u(rng, 0.55, 0.8), low + 0.2), (neck, low + 0.38)], 12)
     return np.concatenate([belly, np.float32([(neck, 0.97)])])
 
 
@@ -1032,9 +990,7 @@ def bottle(rng: Generator) -> np.ndarray:
     parts = [_turned(closed, outline)]
     end = _pick(rng, (("lip", 0.4), ("cap", 0.35), ("plain", 0.13), ("cork", 0.07), ("pump", 0.05)))
     if end == "lip":
-        parts.append(
-            _spin([(neck, top - 0.04), (neck * 1.2, top - 0.035), (neck * 1.2, top), (neck * 0.8, top)])
-        )
+        parts.append(_spin([(neck, top - 0.04), (neck * 1.2, top - 0.035), (neck * 1.2, top), (neck * 0.8, top)]))
     elif end == "cap":
         wide, tall = neck * _u(rng, 1.05, 1.35), _u(rng, 0.03, 0.09)
         parts.append(cylinder(wide, tall, (0, top + tall / 2, 0)))
@@ -1207,14 +1163,10 @@ def _vase_profile(rng: Generator) -> np.ndarray:
     if kind == "free":
         radius = slim * (0.55 + 0.75 * rng.random(knots))
     elif kind == "urn":
-        radius = slim * np.array(
-            [_u(rng, 0.4, 0.65), _u(rng, 0.6, 0.9), 1.15, _u(rng, 0.5, 0.8), _u(rng, 0.55, 1.0)]
-        )
+        radius = slim * np.array([_u(rng, 0.4, 0.65), _u(rng, 0.6, 0.9), 1.15, _u(rng, 0.5, 0.8), _u(rng, 0.55, 1.0)])
     elif kind == "pear":
         neck = _u(rng, 0.18, 0.5)
-        radius = slim * np.array(
-            [_u(rng, 0.6, 0.85), 1.15, _u(rng, 0.7, 1.0), neck * 1.1, neck, neck * _u(rng, 1, 2)]
-        )
+        radius = slim * np.array([_u(rng, 0.6, 0.85), 1.15, _u(rng, 0.7, 1.0), neck * 1.1, neck, neck * _u(rng, 1, 2)])
     elif kind == "straight":
         radius = slim * np.array([_u(rng, 0.55, 1.0), _u(rng, 0.8, 1.0), 1.0])
     else:
@@ -1272,9 +1224,7 @@ def _stalks(rng: Generator, spread: float, top: float) -> np.ndarray:
         yaw, lean, tall = rng.random() * TAU, _u(rng, 0.2, 1.2), _u(rng, 0.3, 0.8)
         root = np.array([np.cos(yaw), 0, np.sin(yaw)])
         end = root * (spread + lean * tall * 0.6) + (0, top + tall, 0)
-        path = np.stack(
-            [root * spread * 0.5 + (0, top * 0.7, 0), root * spread + (0, top + tall * 0.4, 0), end]
-        )
+        path = np.stack([root * spread * 0.5 + (0, top * 0.7, 0), root * spread + (0, top + tall * 0.4, 0), end])
         parts.append(tube(path.astype(np.float32), 0.008, 4))
         head = _u(rng, 0.04, 0.11)
         parts.append(_leaves(rng, _cloud(rng, 24, (head, head, head), end), head, head * 0.6))
@@ -1363,10 +1313,7 @@ def _grass(rng: Generator, radius: float, top: float, size: float) -> np.ndarray
     kind = _pick(rng, (("arch", 0.5), ("spike", 0.25), ("broad", 0.25)))
     count = {"arch": _n(rng, 25, 60), "spike": _n(rng, 8, 20), "broad": _n(rng, 9, 22)}[str(kind)]
     bend = {"arch": _u(rng, 1.2, 2.6), "spike": _u(rng, 0.0, 0.6), "broad": _u(rng, 0.8, 1.8)}[str(kind)]
-    width = (
-        size
-        * {"arch": _u(rng, 0.03, 0.08), "spike": _u(rng, 0.07, 0.15), "broad": _u(rng, 0.18, 0.35)}[str(kind)]
-    )
+    width = size * {"arch": _u(rng, 0.03, 0.08), "spike": _u(rng, 0.07, 0.15), "broad": _u(rng, 0.18, 0.35)}[str(kind)]
     yaw = rng.random(count) * TAU
     rise = np.pi / 2 - (0.15 + rng.random(count) * _u(rng, 0.5, 1.2))
     root = np.stack([np.cos(yaw), np.zeros(count), np.sin(yaw)], 1) * radius * 0.25
@@ -1379,9 +1326,7 @@ def _palm(rng: Generator, top: float, size: float) -> np.ndarray:
     tall = size * _u(rng, 0.4, 0.8)
     lean = rng.normal(size=2) * 0.12 * tall
     crown = np.array([lean[0], top + tall, lean[1]])
-    trunk = tube(
-        _curve([(0, top, 0), (lean[0] * 0.3, top + tall * 0.5, lean[1] * 0.3), crown], 6), size * 0.025, 6
-    )
+    trunk = tube(_curve([(0, top, 0), (lean[0] * 0.3, top + tall * 0.5, lean[1] * 0.3), crown], 6), size * 0.025, 6)
     count = _n(rng, 9, 20)
     yaw = np.arange(count) / count * TAU * 2.4 + rng.random(count) * 0.4
     rise = 0.1 + rng.random(count) * 1.2
@@ -1436,9 +1381,7 @@ def _leafy(rng: Generator, top: float, size: float) -> np.ndarray:
         along = 1 - 0.5 * rng.random((count, 1))
         root = np.array([0, top, 0]) * (1 - along) + end * along
         length = size * _u(rng, 0.16, 0.3) * (0.7 + 0.5 * rng.random(count))
-        parts.append(
-            _blades(rng, root, turn, length, rise, _u(rng, 0.5, 1.6), size * _u(rng, 0.06, 0.16), 0.05, 4)
-        )
+        parts.append(_blades(rng, root, turn, length, rise, _u(rng, 0.5, 1.6), size * _u(rng, 0.06, 0.16), 0.05, 4))
     return join(*parts)
 
 
@@ -1569,9 +1512,7 @@ def flower_pot(rng: Generator) -> np.ndarray:
     if _chance(rng, 0.25):
         plate = radius * _u(rng, 0.9, 1.2)
         parts.append(
-            _turned(
-                [(0, -0.01), (plate * 0.85, -0.01), (plate, 0.07), (plate * 0.93, 0.07), (plate * 0.8, 0.02)]
-            )
+            _turned([(0, -0.01), (plate * 0.85, -0.01), (plate, 0.07), (plate * 0.93, 0.07), (plate * 0.8, 0.02)])
         )
     if _chance(rng, 0.68):
         parts.append(_greenery(rng, radius * 0.8, height * 0.88, _u(rng, 0.45, 1.0)))
@@ -1588,10 +1529,7 @@ def _box_shell(size: Sequence, wall: float, floor: float) -> np.ndarray:
     w, h, d = (value / 2 for value in size)
     corner = np.float32([(-1, -1), (1, -1), (1, 1), (-1, 1)])
     steps = ((0.0, 0.0), (0.0, 2 * h), (wall, 2 * h), (wall, floor))
-    rings = [
-        np.stack([corner[:, 0] * (w - inset), np.full(4, y), corner[:, 1] * (d - inset)], 1)
-        for inset, y in steps
-    ]
+    rings = [np.stack([corner[:, 0] * (w - inset), np.full(4, y), corner[:, 1] * (d - inset)], 1) for inset, y in steps]
     return _loft(np.stack(rings))
 
 
@@ -1624,9 +1562,7 @@ def glass_box(rng: Generator) -> np.ndarray:
     if kind == "tank":
         return _box_shell((w, h, d), wall, wall)
     if kind == "double":
-        return join(
-            box((w, h, d), (0, h / 2, 0)), box((w - 2 * wall, h - 2 * wall, d - 2 * wall), (0, h / 2, 0))
-        )
+        return join(box((w, h, d), (0, h / 2, 0)), box((w - 2 * wall, h - 2 * wall, d - 2 * wall), (0, h / 2, 0)))
     if kind == "lid":
         lid = _u(rng, 0.03, 0.1)
         parts = [_box_shell((w, h, d), wall, wall), box((w * 1.04, lid, d * 1.04), (0, h + lid / 2, 0))]
@@ -1735,8 +1671,7 @@ def keyboard(rng: Generator) -> np.ndarray:
     slant = np.arctan2(back - front, depth)
     edge = np.array([-depth / 2, depth / 2])
     body = rotate(
-        _slices([0, 0.6, 1.0], [-width / 2] * 3, [width / 2] * 3, depth / 2, -depth / 2)
-        * np.float32([1, front, 1]),
+        _slices([0, 0.6, 1.0], [-width / 2] * 3, [width / 2] * 3, depth / 2, -depth / 2) * np.float32([1, front, 1]),
         "x",
         slant,
     )
@@ -1751,9 +1686,7 @@ def keyboard(rng: Generator) -> np.ndarray:
     keys = _key_rows(rng, width * 0.95, area, front, rows, tall, pad, (0, (top_margin - depth * 0.05) / 2))
     parts.append(rotate(keys, "x", slant))
     if rest:
-        parts.append(
-            _slices([0, front * 0.8], [-width / 2] * 2, [width / 2] * 2, [depth / 2 + rest] * 2, edge[1])
-        )
+        parts.append(_slices([0, front * 0.8], [-width / 2] * 2, [width / 2] * 2, [depth / 2 + rest] * 2, edge[1]))
     if _chance(rng, 0.3):
         parts.append(_both(box((0.05, 0.04, 0.03), (width * 0.4, -0.02, -depth * 0.45))))
     whole = join(*parts)
@@ -1810,9 +1743,7 @@ def laptop(rng: Generator) -> np.ndarray:
     if _chance(rng, 0.5):
         parts.append(box((width * _u(rng, 0.18, 0.3), 0.006, depth * 0.2), (0, base, depth * 0.3)))
     if _chance(rng, 0.4):
-        parts.append(
-            _spin([(0, -0.4), (base * 0.4, -0.4), (base * 0.4, 0.4), (0, 0.4)], "x", (0, base, -depth / 2), 8)
-        )
+        parts.append(_spin([(0, -0.4), (base * 0.4, -0.4), (base * 0.4, 0.4), (0, 0.4)], "x", (0, base, -depth / 2), 8))
     return join(*parts)
 
 
@@ -1875,16 +1806,12 @@ def radio(rng: Generator) -> np.ndarray:
         parts.append(_spin([(knob, 0), (knob * 0.9, knob), (0, knob)], "z", (x, high, front), 10))
     if kind == "boom" or (kind == "portable" and _chance(rng, 0.7)):
         reach, rise = w * _u(rng, 0.3, 0.48), _u(rng, 0.08, 0.25)
-        path = np.float32(
-            [(-reach, h * 0.95, 0), (-reach, h + rise, 0), (reach, h + rise, 0), (reach, h * 0.95, 0)]
-        )
+        path = np.float32([(-reach, h * 0.95, 0), (-reach, h + rise, 0), (reach, h + rise, 0), (reach, h * 0.95, 0)])
         parts.append(tube(path, _u(rng, 0.015, 0.035), 6))
     if kind in ("portable", "handset", "boom") and _chance(rng, 0.65):
         tall, lean = _u(rng, 0.4, 1.0), _u(rng, -0.1, 0.5)
         start = (w * 0.42, h * 0.98, -d * 0.3)
-        parts.append(
-            _rod(start, (start[0] + tall * np.sin(lean), start[1] + tall * np.cos(lean), start[2]), 0.012, 5)
-        )
+        parts.append(_rod(start, (start[0] + tall * np.sin(lean), start[1] + tall * np.cos(lean), start[2]), 0.012, 5))
     if _chance(rng, 0.3) and kind != "handset":
         parts.append(_both(cylinder(0.04, 0.05, (w * 0.38, -0.02, 0), segments=8)))
     if kind == "boom":
@@ -1924,9 +1851,7 @@ def xbox(rng: Generator) -> np.ndarray:
             parts += [rotate(beam, "y", slant), rotate(beam, "y", -slant)]
         parts.append(cylinder(w * _u(rng, 0.13, 0.2), (h - lid) * 1.2, (0, lid + top, 0)))
         for k in range(4):
-            parts.append(
-                _spin([(0.05, 0), (0.05, 0.02), (0, 0.02)], "z", ((k - 1.5) * 0.14, lid * 0.3, d / 2), 10)
-            )
+            parts.append(_spin([(0.05, 0), (0.05, 0.02), (0, 0.02)], "z", ((k - 1.5) * 0.14, lid * 0.3, d / 2), 10))
         parts.append(box((w * 0.4, h * 0.12, 0.02), (w * 0.1, lid * 0.7, d / 2)))
     elif kind == "waisted":
         w, h, d = 1.0, _u(rng, 0.24, 0.32), _u(rng, 0.75, 0.9)
@@ -1948,9 +1873,7 @@ def xbox(rng: Generator) -> np.ndarray:
             ]
         )
         parts = [_loft(rings) * np.float32([1, 1, pinch.min()])]
-        parts.append(
-            _spin([(0.06, -0.01), (0.06, 0.02), (0, 0.02)], "z", (w * 0.38, h / 2, d / 2 * 0.96), 12)
-        )
+        parts.append(_spin([(0.06, -0.01), (0.06, 0.02), (0, 0.02)], "z", (w * 0.38, h / 2, d / 2 * 0.96), 12))
         parts.append(box((w * 0.5, h * 0.14, 0.03), (-w * 0.05, h * 0.55, d / 2 * 0.95)))
         if _chance(rng, 0.4):
             parts.append(box((w * 0.22, h * 0.8, d * 0.7), (-w * 0.5, h / 2, -d * 0.08)))
@@ -2087,9 +2010,7 @@ def sink(rng: Generator) -> np.ndarray:
     Returns:
         float32 ``[T, 3, 3]``, the tap at -z.
     """
-    kind = _pick(
-        rng, (("kitchen", 0.36), ("vessel", 0.18), ("pedestal", 0.2), ("wall", 0.14), ("cabinet", 0.12))
-    )
+    kind = _pick(rng, (("kitchen", 0.36), ("vessel", 0.18), ("pedestal", 0.2), ("wall", 0.14), ("cabinet", 0.12)))
     w, d, deep = _u(rng, 0.8, 1.2), _u(rng, 0.5, 0.7), _u(rng, 0.15, 0.3)
     parts = []
     if kind == "kitchen":
@@ -2247,24 +2168,18 @@ def guitar(rng: Generator) -> np.ndarray:
     for k in range(3 if not one_sided else 6):
         y = head * (0.3 + 0.55 * k / (2 if not one_sided else 5))
         for side in (-1, 1) if not one_sided else (-1,):
-            parts.append(
-                box((0.06, 0.025, 0.02), (side * (wide / 2 + 0.02), end + y, face - 0.01 - y * np.sin(slant)))
-            )
+            parts.append(box((0.06, 0.025, 0.02), (side * (wide / 2 + 0.02), end + y, face - 0.01 - y * np.sin(slant))))
     bridge = _u(rng, 0.2, 0.32) + (0.1 if electric == "vee" else 0)
     parts.append(box((_u(rng, 0.16, 0.28), 0.05, 0.03), (0, bridge, face + 0.01)))
     if electric:
         for k in range(_n(rng, 2, 3)):
             parts.append(box((0.2, 0.06, 0.025), (0, bridge + 0.12 * (k + 1), face + 0.01)))
         for k in range(_n(rng, 2, 4)):
-            parts.append(
-                _spin([(0.025, 0), (0.025, 0.04), (0, 0.04)], "z", (0.17 + 0.03 * k, 0.3 - 0.08 * k, face), 8)
-            )
+            parts.append(_spin([(0.025, 0), (0.025, 0.04), (0, 0.04)], "z", (0.17 + 0.03 * k, 0.3 - 0.08 * k, face), 8))
         if _chance(rng, 0.3):
             parts.append(_rod((0.08, bridge, face + 0.03), (0.18, bridge + 0.25, face + 0.06), 0.01, 4))
     elif _chance(rng, 0.7):
-        parts.append(
-            _spin([(0.13, 0), (0.13, 0.012), (0.105, 0.012), (0.1, -0.03)], "z", (0, top * 0.68, face), 14)
-        )
+        parts.append(_spin([(0.13, 0), (0.13, 0.012), (0.105, 0.012), (0.1, -0.03)], "z", (0, top * 0.68, face), 14))
     whole = join(*parts)
     pose = _pick(rng, (("flat", 0.4), ("side", 0.2), ("upright", 0.4)))
     if pose == "upright":
@@ -2281,9 +2196,7 @@ def _piano_keys(width: float, y: float, z: float, depth: float) -> np.ndarray:
     dark = x[(black != 2) & (black != 6)] + width / count / 2
     return join(
         box((width, 0.03, depth), (0, y, z)),
-        _tiles(
-            dark, np.full(len(dark), z - depth * 0.18), width / count * 0.5, depth * 0.6, y + 0.015, 0.02, 0.9
-        ),
+        _tiles(dark, np.full(len(dark), z - depth * 0.18), width / count * 0.5, depth * 0.6, y + 0.015, 0.02, 0.9),
     )
 
 
@@ -2334,17 +2247,13 @@ def _grand_piano(rng: Generator) -> np.ndarray:
         lid = rotate(lid, "z", _u(rng, 0.35, 0.75)) - np.float32([w / 2, -(high + deep), 0])
         parts += [
             lid,
-            _rod(
-                (w * 0.35, high + deep, long * 0.2), (w * 0.25, high + deep + w * 0.33, long * 0.2), 0.02, 4
-            ),
+            _rod((w * 0.35, high + deep, long * 0.2), (w * 0.25, high + deep + w * 0.33, long * 0.2), 0.02, 4),
         ]
     front = long * 0.5
     ledge = _u(rng, 0.2, 0.3)
     parts.append(box((w, 0.1, ledge), (0, high + 0.06, front + ledge / 2)))
     parts.append(_piano_keys(w * 0.9, high + 0.13, front + ledge * 0.55, ledge * 0.7))
-    parts.append(
-        _both(box((0.07, deep * 0.7, ledge), (w / 2 - 0.035, high + deep * 0.35, front + ledge / 2)))
-    )
+    parts.append(_both(box((0.07, deep * 0.7, ledge), (w / 2 - 0.035, high + deep * 0.35, front + ledge / 2))))
     thick = _u(rng, 0.04, 0.08)
     for x, at in ((-w * 0.43, front - 0.1), (w * 0.43, front - 0.1), (-w * 0.2, -front + long * 0.18)):
         parts.append(
@@ -2408,11 +2317,7 @@ def _shade(rng: Generator, radius: float, base: float, height: float) -> np.ndar
     side = _turned([(radius, base), (bow, base + height / 2), (top, base + height)], outline)
     if _chance(rng, 0.5):
         return join(side, side * np.float32([0.97, 1, 0.97]))
-    return (
-        join(side, _turned([(top, base + height), (0, base + height)], outline))
-        if _chance(rng, 0.3)
-        else side
-    )
+    return join(side, _turned([(top, base + height), (0, base + height)], outline)) if _chance(rng, 0.3) else side
 
 
 def _table_lamp(rng: Generator) -> np.ndarray:
@@ -2422,9 +2327,7 @@ def _table_lamp(rng: Generator) -> np.ndarray:
     foot = wide * _u(rng, 0.8, 1.4)
     if kind == "turned":
         knots = wide * (0.25 + 0.75 * rng.random(5))
-        profile = _curve(
-            np.stack([np.concatenate([[foot], knots, [0.02]]), np.linspace(0.02, tall, 7)], 1), 16
-        )
+        profile = _curve(np.stack([np.concatenate([[foot], knots, [0.02]]), np.linspace(0.02, tall, 7)], 1), 16)
         profile[:, 0] = np.maximum(profile[:, 0], 0.015)
         base = _turned(np.concatenate([np.float32([(0, 0), (foot, 0)]), profile]))
     elif kind == "stick":
@@ -2461,9 +2364,7 @@ def _floor_lamp(rng: Generator) -> np.ndarray:
         base = cylinder(foot, 0.05, (0, 0.025, 0))
         return join(tube(path, thick * 0.7, 6), dome, base)
     else:
-        parts.append(
-            _turned([(0, 0), (foot, 0), (foot * 0.9, _u(rng, 0.02, 0.09)), (thick, 0.11), (thick, tall)])
-        )
+        parts.append(_turned([(0, 0), (foot, 0), (foot * 0.9, _u(rng, 0.02, 0.09)), (thick, 0.11), (thick, tall)]))
     if kind == "torch":
         parts.append(_turned([(0.03, tall), (0.15, tall + 0.08), (0.22, tall + 0.2)]))
     else:
@@ -2482,11 +2383,7 @@ def _desk_lamp(rng: Generator) -> np.ndarray:
     head = elbow + upper * np.array([0, np.cos(fold), np.sin(fold)])
     thick = _u(rng, 0.012, 0.025)
     foot = _u(rng, 0.12, 0.2)
-    base = (
-        cylinder(foot, 0.04, (0, 0.02, 0))
-        if _chance(rng, 0.7)
-        else box((foot * 2, 0.04, foot * 1.6), (0, 0.02, 0))
-    )
+    base = cylinder(foot, 0.04, (0, 0.02, 0)) if _chance(rng, 0.7) else box((foot * 2, 0.04, foot * 1.6), (0, 0.02, 0))
     if _chance(rng, 0.25):
         arms = [tube(_curve([(0, 0.03, 0), elbow, head], 12), thick, 6)]
     else:
@@ -2537,9 +2434,7 @@ def lamp(rng: Generator) -> np.ndarray:
             (_street_lamp, 0.04),
         ),
     )
-    return rotate(
-        make(rng), "y", _pick(rng, ((0.0, 0.5), (np.pi, 0.15), (np.pi / 2, 0.2), (-np.pi / 2, 0.15)))
-    )
+    return rotate(make(rng), "y", _pick(rng, ((0.0, 0.5), (np.pi, 0.15), (np.pi / 2, 0.2), (-np.pi / 2, 0.15))))
 
 
 def _street_lamp(rng: Generator) -> np.ndarray:
@@ -2548,9 +2443,7 @@ def _street_lamp(rng: Generator) -> np.ndarray:
     if arms == 1:
         return join(
             post,
-            _turned(
-                [(0.05, 1.5), (0.13, 1.75), (0.15, 1.77), (0.05, 1.88), (0, 1.93)], _outline(rng, "polygon")
-            ),
+            _turned([(0.05, 1.5), (0.13, 1.75), (0.15, 1.77), (0.05, 1.88), (0, 1.93)], _outline(rng, "polygon")),
         )
     arm = join(_rod((0, 1.4, 0), (0.3, 1.45, 0), 0.02), _ellipsoid((0.09, 0.11, 0.09), (0.3, 1.56, 0)))
     return join(post, *(rotate(arm, "y", k * TAU / arms) for k in range(arms)))
@@ -2602,9 +2495,7 @@ def _arm(rng: Generator, shoulder: np.ndarray, side: int, pose: str) -> np.ndarr
         "spread": (_u(rng, 0.5, 1.0), 0.0),
         "folded": (0.2, 0.25),
     }[pose]
-    elbow = shoulder + upper * np.array(
-        [side * np.sin(out), -np.cos(out) * np.cos(ahead), np.cos(out) * np.sin(ahead)]
-    )
+    elbow = shoulder + upper * np.array([side * np.sin(out), -np.cos(out) * np.cos(ahead), np.cos(out) * np.sin(ahead)])
     reach = {
         "down": (side * 0.1, -1, _u(rng, 0.0, 0.4)),
         "hip": (-side * 0.9, -0.5, 0.25),
@@ -2661,9 +2552,7 @@ def person(rng: Generator) -> np.ndarray:
             ),
         )
     )
-    heights = np.array(
-        [hip_y - 0.08, hip_y + 0.02, hip_y + 0.15, hip_y + 0.3, hip_y + 0.42, hip_y + 0.5, hip_y + 0.56]
-    )
+    heights = np.array([hip_y - 0.08, hip_y + 0.02, hip_y + 0.15, hip_y + 0.3, hip_y + 0.42, hip_y + 0.5, hip_y + 0.56])
     waist = _u(rng, 0.78, 1.05)
     wide = np.array([0.14, 0.17, 0.15 * waist, 0.165, 0.185, 0.15, 0.06]) * stout
     deep = np.array([0.1, 0.115, 0.1 * waist, 0.12, 0.12, 0.085, 0.06]) * stout * _u(rng, 0.9, 1.1)
@@ -2689,9 +2578,7 @@ def person(rng: Generator) -> np.ndarray:
         ]
     elif cover in ("hat", "cap"):
         brim = 0.17 if cover == "hat" else 0.1
-        parts.append(
-            _turned([(brim, neck + 0.24), (0.095, neck + 0.245), (0.085, neck + 0.33), (0, neck + 0.34)])
-        )
+        parts.append(_turned([(brim, neck + 0.24), (0.095, neck + 0.245), (0.085, neck + 0.33), (0, neck + 0.34)]))
     sleeve = _u(rng, 0.038, 0.058) * stout
     other = arms if _chance(rng, 0.6) else "down"
     if arms == "raised" and _chance(rng, 0.4):
@@ -2740,8 +2627,7 @@ def _flight(rng: Generator, steps: int, run: float, rise: float, width: float, s
     if style == "open":
         thick = min(rise * 0.3, 0.06)
         parts = [
-            box((width, thick, run * 1.05), (0, top - thick / 2, at - run / 2))
-            for top, at in zip(y, z, strict=True)
+            box((width, thick, run * 1.05), (0, top - thick / 2, at - run / 2)) for top, at in zip(y, z, strict=True)
         ]
         slope = np.arctan2(rise, run)
         long = np.hypot(steps * run, steps * rise)
@@ -2899,9 +2785,7 @@ def tent(rng: Generator) -> np.ndarray:
             whole = join(whole, *poles)
     if _chance(rng, 0.25):
         w, d = np.ptp(whole[..., 0]), np.ptp(whole[..., 2])
-        whole = join(
-            whole, box((w * 1.02, 0.015, d * 1.02), (*(whole[..., [0]].mean(axis=(0, 1))), -0.01, 0))
-        )
+        whole = join(whole, box((w * 1.02, 0.015, d * 1.02), (*(whole[..., [0]].mean(axis=(0, 1))), -0.01, 0)))
     return rotate(whole, "y", _pick(rng, ((0.0, 0.45), (np.pi / 2, 0.4), (rng.random() * TAU, 0.15))))
 
 
@@ -2950,9 +2834,7 @@ def _dome_tent(rng: Generator) -> np.ndarray:
         arc = np.linspace(0, np.pi, 9)
         size = _u(rng, 0.4, 0.6)
         front = np.stack([np.cos(arc) * size, np.sin(arc) * size * 0.8, np.full(9, d * 0.95)], 1)
-        parts.append(
-            _loft(np.stack([front, front * (1, 1, 0.4)]).astype(np.float32), caps=False, closed=False)
-        )
+        parts.append(_loft(np.stack([front, front * (1, 1, 0.4)]).astype(np.float32), caps=False, closed=False))
     if _chance(rng, 0.3):
         for side in (-1, 1):
             path = np.stack(

@@ -60,8 +60,12 @@ def revolve(profile: np.ndarray, segments: int = 20, closed: bool = False) -> Tr
 
 
 def cylinder(
-    radius: float, height: float, centre: tuple[float, float, float] = (0, 0, 0), top_radius: float | None = None,
-    segments: int = 16, caps: bool = True,
+    radius: float,
+    height: float,
+    centre: tuple[float, float, float] = (0, 0, 0),
+    top_radius: float | None = None,
+    segments: int = 16,
+    caps: bool = True,
 ) -> Triangles:
     """An upright cylinder, cone (``top_radius=0``) or frustum about ``centre``."""
     top = radius if top_radius is None else top_radius
@@ -70,8 +74,11 @@ def cylinder(
 
 
 def ellipsoid(
-    radii: tuple[float, float, float], centre: tuple[float, float, float] = (0, 0, 0), segments: int = 14,
-    bottom_fraction: float = 0.0, top_fraction: float = 1.0,
+    radii: tuple[float, float, float],
+    centre: tuple[float, float, float] = (0, 0, 0),
+    segments: int = 14,
+    bottom_fraction: float = 0.0,
+    top_fraction: float = 1.0,
 ) -> Triangles:
     """An ellipsoid, or the part of it between two fractions of its height."""
     low, high = np.arccos(np.clip(1 - 2 * np.array([bottom_fraction, top_fraction]), -1, 1))
@@ -87,9 +94,12 @@ def extrude(polygon: np.ndarray, depth: float, centre_z: float = 0.0) -> Triangl
     front = np.c_[outline, np.full(len(outline), centre_z + depth / 2)].astype(np.float32)
     back = front - np.array([0, 0, depth], np.float32)
     following = np.roll(np.arange(len(outline)), -1)
-    sides = np.concatenate([
-        np.stack([back, back[following], front[following]], 1), np.stack([back, front[following], front], 1),
-    ])
+    sides = np.concatenate(
+        [
+            np.stack([back, back[following], front[following]], 1),
+            np.stack([back, front[following], front], 1),
+        ]
+    )
     return join(front[faces], back[faces], sides)
 
 
@@ -112,7 +122,8 @@ def _ear_clip(outline: np.ndarray) -> np.ndarray:
                 continue
             if not any(
                 turn(a, b, points[m]) >= 0 and turn(b, c, points[m]) >= 0 and turn(c, a, points[m]) >= 0
-                for m in left if m not in (i, j, k)
+                for m in left
+                if m not in (i, j, k)
             ):
                 faces.append((i, j, k))
                 del left[position]
@@ -150,14 +161,21 @@ def sheet(corners: np.ndarray, thickness: float = 0.0) -> Triangles:
     offset = normal / (np.linalg.norm(normal) + 1e-9) * (thickness / 2)
     top, bottom = corners + offset, corners - offset
     following = [1, 2, 3, 0]
-    sides = np.concatenate([
-        np.stack([bottom, bottom[following], top[following]], 1), np.stack([bottom, top[following], top], 1),
-    ])
+    sides = np.concatenate(
+        [
+            np.stack([bottom, bottom[following], top[following]], 1),
+            np.stack([bottom, top[following], top], 1),
+        ]
+    )
     return join(face + offset, face - offset, sides).astype(np.float32)
 
 
 def torus(
-    major: float, minor: float, centre: tuple[float, float, float] = (0, 0, 0), axis: str = "y", segments: int = 18,
+    major: float,
+    minor: float,
+    centre: tuple[float, float, float] = (0, 0, 0),
+    axis: str = "y",
+    segments: int = 18,
 ) -> Triangles:
     """A ring of tube radius ``minor`` about ``axis``."""
     circle = _circle(10)
@@ -184,8 +202,9 @@ def rounded_box(
         return np.stack([plan[:, 0], np.full(12, y), plan[:, 1]], -1)
 
     b = 0.3 * r
-    rings = np.stack([ring(r * 0.7, -h / 2), ring(0, -h / 2 + b + 0.4 * r), ring(0, h / 2 - b - 0.4 * r),
-                      ring(r * 0.7, h / 2)]).astype(np.float32)
+    rings = np.stack(
+        [ring(r * 0.7, -h / 2), ring(0, -h / 2 + b + 0.4 * r), ring(0, h / 2 - b - 0.4 * r), ring(r * 0.7, h / 2)]
+    ).astype(np.float32)
     side = rings.reshape(-1, 3)[_grid_faces(4, 12, True)]
     return move(join(side, _fan(rings[0]), _fan(rings[-1])), centre)
 
@@ -196,11 +215,15 @@ def frame(
     """Four bars about an opening, in the xy plane."""
     across = (width - thickness) / 2
     up = (height - thickness) / 2
-    return move(join(
-        box((thickness, height, depth), (-across, 0, 0)), box((thickness, height, depth), (across, 0, 0)),
-        box((width - 2 * thickness, thickness, depth), (0, up, 0)),
-        box((width - 2 * thickness, thickness, depth), (0, -up, 0)),
-    ), centre)
+    return move(
+        join(
+            box((thickness, height, depth), (-across, 0, 0)),
+            box((thickness, height, depth), (across, 0, 0)),
+            box((width - 2 * thickness, thickness, depth), (0, up, 0)),
+            box((width - 2 * thickness, thickness, depth), (0, -up, 0)),
+        ),
+        centre,
+    )
 
 
 def rotate(

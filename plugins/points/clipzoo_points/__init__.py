@@ -28,8 +28,17 @@ _HOMES = {
 }
 
 __all__ = [
-    "AdapterRecipe", "InterViewAdapter", "PointCLIP", "agreement_weights", "normalise_clouds", "project_depth",
-    "read_cloud", "search_weights", "to_y_up", "train_adapter", "view_rotations",
+    "AdapterRecipe",
+    "InterViewAdapter",
+    "PointCLIP",
+    "agreement_weights",
+    "normalise_clouds",
+    "project_depth",
+    "read_cloud",
+    "search_weights",
+    "to_y_up",
+    "train_adapter",
+    "view_rotations",
 ]
 
 

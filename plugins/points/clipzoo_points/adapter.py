@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from clipzoo.errors import ConfigError, DataError
-from clipzoo_points.pointclip import adapted_logits
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from clipzoo.errors import ConfigError, DataError
+from clipzoo_points.pointclip import adapted_logits
 
 
 class InterViewAdapter(nn.Module):
@@ -64,7 +65,7 @@ class InterViewAdapter(nn.Module):
 
 
 def smoothed_cross_entropy(
-    logits: Float[Tensor, "batch classes"], labels: Int[Tensor, "batch"], smoothing: float = 0.2
+    logits: Float[Tensor, "batch classes"], labels: Int[Tensor, " batch"], smoothing: float = 0.2
 ) -> Float[Tensor, ""]:
     """Cross-entropy whose target leaves ``smoothing`` to the K - 1 other classes, evenly.
 
@@ -102,11 +103,11 @@ class AdapterFit:
 
 def train_adapter(
     features: Callable[[int], Float[Tensor, "shots views dim"]],
-    labels: Int[Tensor, "shots"],
+    labels: Int[Tensor, " shots"],
     text: Float[Tensor, "classes dim"],
     scale: float,
     *,
-    validation: tuple[Float[Tensor, "held views dim"], Int[Tensor, "held"]],
+    validation: tuple[Float[Tensor, "held views dim"], Int[Tensor, " held"]],
     recipe: AdapterRecipe | None = None,
     generator: torch.Generator | None = None,
 ) -> AdapterFit:
@@ -135,7 +136,9 @@ def train_adapter(
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         adapter = InterViewAdapter(first.shape[1], first.shape[2]).to(first.device)
         optimiser = torch.optim.SGD(
-            adapter.parameters(), lr=recipe.learning_rate, momentum=recipe.momentum,
+            adapter.parameters(),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
             weight_decay=recipe.weight_decay,
         )
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, recipe.epochs - 1))
@@ -166,9 +169,7 @@ def train_adapter(
 
 
 @torch.no_grad()
-def _accuracy(
-    adapter: InterViewAdapter, held: tuple[Tensor, Tensor], text: Tensor, scale: float
-) -> float:
+def _accuracy(adapter: InterViewAdapter, held: tuple[Tensor, Tensor], text: Tensor, scale: float) -> float:
     guess = adapter.logits(held[0], text, scale).argmax(1)
     return float((guess == held[1].to(guess.device)).float().mean())
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from clipzoo.errors import ConfigError, DataError
 from jaxtyping import Float
 from torch import Tensor
+
+from clipzoo.errors import ConfigError, DataError
 
 
 def to_y_up(points: Float[Tensor, "*batch points 3"], up_axis: str) -> Float[Tensor, "*batch points 3"]:
@@ -41,5 +42,8 @@ def normalise_clouds(points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "
     good = torch.isfinite(radius) & (radius > least)
     if not bool(good.all()):
         bad = (~good).nonzero().flatten().tolist()
-        raise DataError(f"clouds {bad[:8]} of the batch have no size: all points are the same, or not finite")
+        raise DataError(
+            f"clouds {bad[:8]} of the batch have no size: all {points.shape[1]} points are identical, "
+            "or some are not finite"
+        )
     return points / radius[:, None, None]

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from clipzoo.data.shapes import CATEGORIES, shape_dataset
 from clipzoo.errors import ClipzooError, DataError, closest_matches
-
 from clipzoo_points.files import SUFFIXES, read_cloud
 from clipzoo_points.hdf5 import read_arrays
 
@@ -20,10 +20,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SPLITS = ("train", "test", "val", "validation")
-_MESHES = (".off", ".ply", ".obj")
+_MAX_LIST_BYTES = 16 << 20
 SCANOBJECTNN_CLASSES = (
-    "bag", "bin", "box", "cabinet", "chair", "desk", "display", "door", "shelf", "table", "bed", "pillow", "sink",
-    "sofa", "toilet",
+    "bag",
+    "bin",
+    "box",
+    "cabinet",
+    "chair",
+    "desk",
+    "display",
+    "door",
+    "shelf",
+    "table",
+    "bed",
+    "pillow",
+    "sink",
+    "sofa",
+    "toilet",
 )
 
 
@@ -55,6 +68,8 @@ class PointDataset:
         up_axis: of the files: ``"x"``, ``"y"`` or ``"z"``.
         up_axis_reason: why it is believed to be that one.
         remark: what a reader of its numbers must know, for example that files are missing.
+        ordered: of a cloud with more points than are used, the first are taken, as published protocols do;
+            otherwise a random part, as the points of a user's file may be in the order of a scanner.
     """
 
     name: str
@@ -64,6 +79,7 @@ class PointDataset:
     up_axis: str
     up_axis_reason: str
     remark: str = ""
+    ordered: bool = True
 
     def __len__(self) -> int:
         """Number of clouds."""
@@ -92,19 +108,22 @@ class PointDataset:
         for own in self.classnames:
             if _plain(own) not in wanted:
                 raise DataError(
-                    f'the class "{own}" of {self.name} is not among the names given', closest=closest_matches(own, names),
+                    f'the class "{own}" of {self.name} is not among the names given',
+                    closest=closest_matches(own, names),
                     expected=f"all of {', '.join(self.classnames)}, and others if you like",
                 )
         items = tuple(
-            _Item(i.key, None if i.label is None else wanted[_plain(self.classnames[i.label])], i.read) for i in self.items
+            _Item(i.key, None if i.label is None else wanted[_plain(self.classnames[i.label])], i.read)
+            for i in self.items
         )
         return replace(self, classnames=tuple(names), items=items)
 
     def among(self, names: Sequence[str]) -> PointDataset:
-        """The clouds of the classes ``names`` alone, labelled by their place there; the others are left out."""
+        """The clouds of the classes ``names`` alone, labelled by their place there, without the others."""
         wanted = {_plain(name): place for place, name in enumerate(names)}
         items = tuple(
-            replace(item, label=wanted[_plain(self.classnames[item.label])]) for item in self.items
+            replace(item, label=wanted[_plain(self.classnames[item.label])])
+            for item in self.items
             if item.label is not None and _plain(self.classnames[item.label]) in wanted
         )
         return replace(self, classnames=tuple(names), items=items)
@@ -125,36 +144,38 @@ class PointDataset:
         return False
 
     def batches(
-        self, batch_size: int, points: int = 1024, skip: Collection[str] = (),
-        on_error: Callable[[str, Exception], None] | None = None, up_axis: str = "auto",
+        self,
+        batch_size: int,
+        points: int = 1024,
+        skip: Collection[str] = (),
+        on_error: Callable[[str, Exception], None] | None = None,
+        up_axis: str = "auto",
     ) -> Iterator[Batch]:
-        """Clouds in order, each with exactly ``points`` points.
+        """Clouds in order, each turned, centred and scaled as a whole, then with exactly ``points`` points.
 
-        A cloud with more gives its first ones, as the published protocols do; one with fewer repeats some.
+        A cloud with more gives its first ones (:attr:`ordered`) or a random part, one with fewer repeats
+        some; which ones depends on its key alone.
 
         Args:
             batch_size: clouds a batch; the last one may be smaller.
             points: of each cloud.
             skip: keys that are left out, for example because they are done.
-            on_error: called with the key and the error of a cloud that cannot be read; without it, the error is raised.
+            on_error: called with the key and the error of a cloud that cannot be read; without it, the error
+                is raised.
             up_axis: of the files, or ``"auto"`` for what the dataset believes.
         """
-        # Bad files are found without torch, which takes seconds to import.
-        import torch
-
-        from clipzoo_points.clouds import normalise_clouds, to_y_up
-
         axis = self.up_axis if up_axis == "auto" else up_axis
         waiting: list[tuple[_Item, Tensor]] = []
         for item in self.items:
             if item.key in skip:
                 continue
             try:
-                cloud = torch.from_numpy(fit_count(item.read(), points, item.key))
-                waiting.append((item, normalise_clouds(to_y_up(cloud, axis)[None])[0]))
+                waiting.append((item, _ready(item, points, axis, self.ordered)))
             except ClipzooError as error:
-                named = error if item.key in error.what or not isinstance(error, DataError) else DataError(
-                    f"{item.key}: {error.what}", expected=error.expected
+                named = (
+                    error
+                    if item.key in error.what or not isinstance(error, DataError)
+                    else DataError(f"{item.key}: {error.what}", expected=error.expected)
                 )
                 if on_error is None:
                     raise named from error
@@ -166,20 +187,40 @@ class PointDataset:
             yield _batch(waiting)
 
 
+def _ready(item: _Item, points: int, up_axis: str, ordered: bool) -> Tensor:
+    # Bad files are found without torch, which takes seconds to import.
+    import torch
+
+    from clipzoo_points.clouds import normalise_clouds, to_y_up
+
+    cloud = item.read()
+    if (cloud == cloud[0]).all():
+        raise DataError(
+            f"{item.key}: "
+            + ("one point is no shape" if len(cloud) == 1 else f"all {len(cloud)} points are identical"),
+            expected="points at two places at the least",
+        )
+    whole = normalise_clouds(to_y_up(torch.from_numpy(cloud), up_axis)[None])[0]
+    return torch.from_numpy(fit_count(whole.numpy(), points, item.key, ordered))
+
+
 def _batch(waiting: list[tuple[_Item, Tensor]]) -> Batch:
     import torch
 
     return Batch(
-        tuple(item.key for item, _ in waiting), torch.stack([cloud for _, cloud in waiting]),
+        tuple(item.key for item, _ in waiting),
+        torch.stack([cloud for _, cloud in waiting]),
         tuple(item.label for item, _ in waiting),
     )
 
 
-def fit_count(cloud: np.ndarray, points: int, key: str) -> np.ndarray:
-    """Exactly ``points`` rows: the first ones, or all and then some again, always the same for one ``key``."""
-    if len(cloud) >= points:
+def fit_count(cloud: np.ndarray, points: int, key: str, ordered: bool = True) -> np.ndarray:
+    """Exactly ``points`` rows: the first or random ones, or all and some again, the same for one ``key``."""
+    if len(cloud) == points or (ordered and len(cloud) > points):
         return np.ascontiguousarray(cloud[:points], dtype=np.float32)
     generator = np.random.default_rng(zlib.crc32(key.encode()))
+    if len(cloud) > points:
+        return cloud[generator.permutation(len(cloud))[:points]].astype(np.float32)
     again = generator.integers(len(cloud), size=points - len(cloud))
     return np.concatenate([cloud, cloud[again]]).astype(np.float32)
 
@@ -189,15 +230,21 @@ def _plain(name: str) -> str:
 
 
 def open_shapes(root: None, split: str = "test", per_class: int = 20, points: int = 1024, **_: object) -> PointDataset:
-    """The toy world's shapes; no shape of one split is in another, nor was any used to train the tiny encoders."""
+    """The toy world's shapes; splits share none, and the tiny encoders were trained on none of them."""
     # The tiny encoders are trained on seed 0.
     seeds = {"train": 101, "val": 102, "test": 103}
     if split not in seeds:
-        raise DataError(f'the toy world has no split "{split}"', closest=closest_matches(split, seeds), expected=", ".join(seeds))
+        raise DataError(
+            f'the toy world has no split "{split}"',
+            closest=closest_matches(split, seeds),
+            expected=", ".join(seeds),
+        )
     items = []
     for label, name in enumerate(CATEGORIES):
         for place in range(per_class):
-            items.append(_Item(f"{name}/{split}/{place:04d}", label, _toy(name, seeds[split], place, per_class, points)))
+            items.append(
+                _Item(f"{name}/{split}/{place:04d}", label, _toy(name, seeds[split], place, per_class, points))
+            )
     return PointDataset("shapes", split, CATEGORIES, tuple(items), "y", "the toy world is made y up")
 
 
@@ -226,35 +273,77 @@ def open_scanobjectnn(root: Path, split: str = "test", variant: str = "OBJ_ONLY"
     """ScanObjectNN: ``OBJ_ONLY``, ``OBJ_BG`` or ``PB_T50_RS``, from the official HDF5 files."""
     part = "training" if split == "train" else split
     files = {
-        "OBJ_ONLY": f"main_split_nobg/{part}_objectdataset.h5", "OBJ_BG": f"main_split/{part}_objectdataset.h5",
+        "OBJ_ONLY": f"main_split_nobg/{part}_objectdataset.h5",
+        "OBJ_BG": f"main_split/{part}_objectdataset.h5",
         "PB_T50_RS": f"main_split/{part}_objectdataset_augmentedrot_scale75.h5",
     }
     if variant not in files:
-        raise DataError(f'ScanObjectNN has no variant "{variant}"', closest=closest_matches(variant, files), expected=", ".join(files))
+        raise DataError(
+            f'ScanObjectNN has no variant "{variant}"',
+            closest=closest_matches(variant, files),
+            expected=", ".join(files),
+        )
     inner = root / "h5_files"
     path = (inner if inner.is_dir() else root) / files[variant]
     if not path.exists():
-        raise DataError(f"{path} is missing", expected=f"the official HDF5 files: {', '.join(files.values())}")
+        raise DataError(
+            f"{path} is missing",
+            expected="split train or test, in the official HDF5 files " + ", ".join(files.values()),
+        )
     items = _hdf5_items(path, SCANOBJECTNN_CLASSES)
-    return PointDataset(f"scanobjectnn {variant}", split, SCANOBJECTNN_CLASSES, tuple(items), "y", "ScanObjectNN is y up")
+    return PointDataset(
+        f"scanobjectnn {variant}", split, SCANOBJECTNN_CLASSES, tuple(items), "y", "ScanObjectNN is y up"
+    )
 
 
-def open_path(root: Path, split: str = "test", points: int = 1024, **_: object) -> PointDataset:
-    """Clouds of the user's own: a file, a folder of files, of classes, of classes and splits, or of HDF5 lists.
+def open_path(root: Path, split: str = "test", points: int = 1024, **options: Any) -> PointDataset:
+    """Clouds of the user's own: a file, or a folder of files, classes, classes and splits, or HDF5 lists.
+
+    A folder of ScanObjectNN, and lists of ModelNet's, are recognised by their files.
 
     Raises:
         DataError: if nothing there can be read, or it has other splits than ``split``.
     """
+    try:
+        return _open_path(root, split, points, **options)
+    except OSError as error:
+        raise DataError(f"{error.filename or root}: {error.strerror or error}") from error
+
+
+def _open_path(root: Path, split: str, points: int, variant: str = "OBJ_ONLY", **_: object) -> PointDataset:
     if root.is_file():
-        if root.suffix.lower() in (".h5", ".hdf5"):
+        suffix = root.suffix.lower()
+        if suffix in (".h5", ".hdf5"):
             return PointDataset(root.stem, split, (), tuple(_hdf5_items(root, None)), *_up((".h5",)))
-        return PointDataset(root.stem, split, (), (_file_item(root, root.name, None, points),), *_up((root.suffix.lower(),)))
-    if (root / "shape_names.txt").is_file() and (root / f"{split}_files.txt").is_file():
+        item = _file_item(root, root.name, None, points)
+        return PointDataset(root.stem, split, (), (item,), *_up((suffix,)), ordered=False)
+    if any((root / name).is_dir() for name in ("h5_files", "main_split", "main_split_nobg")):
+        return open_scanobjectnn(root, split, variant)
+    if any((root / f"{part}_files.txt").is_file() for part in _SPLITS):
         return _hdf5_lists(root, root.name, split)
     listed = sorted(root.glob("*shape_names.txt"))
     if listed:
-        return _text_lists(root, listed[0], split, points)
+        # The archive of the resampled files has lists of ModelNet10 beside those of ModelNet40.
+        return _text_lists(root, max(listed, key=lambda path: len(_lines(path))), split, points)
     return _folders(root, root.name, split, points)
+
+
+def _lines(path: Path) -> list[str]:
+    """What a list names, one name a line."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing")
+    if path.stat().st_size > _MAX_LIST_BYTES:
+        raise DataError(f"{path} has {path.stat().st_size} bytes", expected="a list of names")
+    try:
+        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is no text: {error.reason} at byte {error.start}", expected="a list of names"
+        ) from error
+    names = list(dict.fromkeys(name for name in names if name))
+    if not names:
+        raise DataError(f"{path} names nothing", expected="one name a line")
+    return names
 
 
 def _up(suffixes: Sequence[str]) -> tuple[str, str]:
@@ -272,10 +361,13 @@ def _hdf5_lists(root: Path, name: str, split: str) -> PointDataset:
     listing = root / f"{split}_files.txt"
     if not listing.is_file():
         there = sorted(path.name.removesuffix("_files.txt") for path in root.glob("*_files.txt"))
-        raise DataError(f'{root} has no split "{split}": {listing.name} is missing', expected=", ".join(there) or "train_files.txt and test_files.txt")
-    classnames = tuple((root / "shape_names.txt").read_text(encoding="utf-8").split())
+        raise DataError(
+            f'{root} has no split "{split}": {listing.name} is missing',
+            expected=", ".join(there) or "train_files.txt and test_files.txt",
+        )
+    classnames = tuple(_lines(root / "shape_names.txt"))
     items: list[_Item] = []
-    for line in listing.read_text(encoding="utf-8").split():
+    for line in _lines(listing):
         # The lists name paths relative to a working directory of somebody else's.
         path = root / Path(line.replace("\\", "/")).name
         if not path.is_file():
@@ -284,12 +376,15 @@ def _hdf5_lists(root: Path, name: str, split: str) -> PointDataset:
     return PointDataset(name, split, classnames, tuple(items), "y", "the HDF5 files of ModelNet40 are y up")
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)  # the training split of ModelNet40 has five files
 def _hdf5_content(path: Path) -> dict[str, np.ndarray]:
     content = read_arrays(path, ("data", "label"))
     data, label = content["data"], content["label"].reshape(-1)
     if data.ndim != 3 or data.shape[2] < 3 or len(label) != len(data) or data.shape[1] == 0:
-        raise DataError(f"{path}: data of the shape {data.shape} and {len(label)} labels", expected="[clouds, points, 3] and as many labels")
+        raise DataError(
+            f"{path}: data of the shape {data.shape} and {len(label)} labels",
+            expected="[clouds, points, 3] and as many labels",
+        )
     return {"data": data[..., :3], "label": label}
 
 
@@ -320,21 +415,25 @@ def _text_lists(root: Path, names: Path, split: str, points: int) -> PointDatase
     if not listing.is_file():
         there = [path.stem.removeprefix(prefix) for path in root.glob(f"{prefix}*.txt") if path != names]
         raise DataError(f'{root} has no split "{split}": {listing.name} is missing', expected=", ".join(sorted(there)))
-    known = names.read_text(encoding="utf-8").split()
-    shapes = listing.read_text(encoding="utf-8").split()
+    known, shapes = _lines(names), _lines(listing)
     unknown = sorted({shape.rpartition("_")[0] for shape in shapes} - set(known))
     if unknown:
         raise DataError(f"{listing} names shapes of the class {unknown[0]!r}, which {names.name} does not have")
     files = {shape: root / shape.rpartition("_")[0] / f"{shape}.txt" for shape in shapes}
     there = {shape: path for shape, path in files.items() if path.is_file()}
     if not there:
-        raise DataError(f"none of the {len(shapes)} shapes that {listing} names is on disk", expected=str(files[shapes[0]]))
+        raise DataError(
+            f"none of the {len(shapes)} shapes that {listing} names is on disk",
+            expected=str(files[shapes[0]]),
+        )
     classes = sorted({shape.rpartition("_")[0] for shape in there})
     items = []
     for shape, path in there.items():
         kind = shape.rpartition("_")[0]
         items.append(_file_item(path, f"{kind}/{shape}", classes.index(kind), points))
-    remark = f"{len(shapes) - len(there)} of {len(shapes)} listed shapes are not on disk" if len(there) < len(shapes) else ""
+    remark = (
+        f"{len(shapes) - len(there)} of {len(shapes)} listed shapes are not on disk" if len(there) < len(shapes) else ""
+    )
     reason = "the resampled text files of ModelNet40 are y up"
     return PointDataset(root.name, split, tuple(classes), tuple(items), "y", reason, remark)
 
@@ -346,14 +445,20 @@ def _folders(root: Path, name: str, split: str, points: int) -> PointDataset:
     splits = {child.name for child in children if child.name in _SPLITS}
     if splits:  # split/class
         _has_split(root, split, splits)
-        classes = {path.name: path for path in sorted((root / split).iterdir()) if path.is_dir()}
+        classes = {
+            path.name: path
+            for path in sorted((root / split).iterdir())
+            if path.is_dir() and not path.name.startswith(".")
+        }
         if not classes:
             return _flat(root / split, name, split, points)
     else:
-        inner = {grand.name for child in children for grand in child.iterdir() if grand.is_dir() and grand.name in _SPLITS}
+        inner = {
+            grand.name for child in children for grand in child.iterdir() if grand.is_dir() and grand.name in _SPLITS
+        }
         if inner:  # class/split
             _has_split(root, split, inner)
-            classes = {child.name: child / split for child in children if (child / split).is_dir()}
+            classes = {child.name: child / split for child in children if _any_split(child)}
         else:
             classes = {child.name: child for child in children if any(_clouds(child))}
     if not classes:
@@ -361,12 +466,14 @@ def _folders(root: Path, name: str, split: str, points: int) -> PointDataset:
     found = {kind: files for kind, folder in classes.items() if (files := list(_clouds(folder)))}
     if not found:
         _nothing(root)
+    empty = sorted(classes.keys() - found.keys())
+    remark = f"no readable file in: {', '.join(empty)}" if empty else ""
     items, suffixes = [], []
-    for label, (kind, files) in enumerate(found.items()):
+    for label, files in enumerate(found.values()):
         for path in files:
             items.append(_file_item(path, path.relative_to(root).as_posix(), label, points))
             suffixes.append(path.suffix.lower())
-    return PointDataset(name, split, tuple(found), tuple(items), *_up(suffixes))
+    return PointDataset(name, split, tuple(found), tuple(items), *_up(suffixes), remark, ordered=False)
 
 
 def _flat(root: Path, name: str, split: str, points: int) -> PointDataset:
@@ -374,10 +481,16 @@ def _flat(root: Path, name: str, split: str, points: int) -> PointDataset:
     if not files:
         _nothing(root)
     items = tuple(_file_item(path, path.name, None, points) for path in files)
-    return PointDataset(name, split, (), items, *_up([path.suffix.lower() for path in files]))
+    return PointDataset(name, split, (), items, *_up([path.suffix.lower() for path in files]), ordered=False)
+
+
+def _any_split(folder: Path) -> bool:
+    return any((folder / name).is_dir() for name in _SPLITS)
 
 
 def _clouds(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        return
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.lower().startswith((".", "readme")):
             yield path
@@ -385,11 +498,20 @@ def _clouds(folder: Path) -> Iterator[Path]:
 
 def _has_split(root: Path, split: str, there: Collection[str]) -> None:
     if split not in there:
-        raise DataError(f'{root} has no split "{split}"', closest=closest_matches(split, there), expected=", ".join(sorted(there)), hint=f"split={sorted(there)[0]}")
+        raise DataError(
+            f'{root} has no split "{split}"',
+            closest=closest_matches(split, there),
+            expected=", ".join(sorted(there)),
+            hint=f"split={sorted(there)[0]}",
+        )
 
 
 def _nothing(root: Path) -> None:
     raise DataError(
-        f"{root} holds no point clouds", expected=f"files of the types {', '.join(SUFFIXES)}",
-        details=["layouts: FILES, CLASS/FILES, CLASS/SPLIT/FILES, SPLIT/CLASS/FILES, or HDF5 with shape_names.txt"],
+        f"{root} holds no point clouds",
+        expected=f"files of the types {', '.join(SUFFIXES)}",
+        details=[
+            "layouts: FILES, CLASS/FILES, CLASS/SPLIT/FILES, SPLIT/CLASS/FILES, one .h5 file, or HDF5 files "
+            "with shape_names.txt and test_files.txt"
+        ],
     )

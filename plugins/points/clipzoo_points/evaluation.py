@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from clipzoo import Context, Result, Table
 from clipzoo.errors import ConfigError, DataError
 from clipzoo.images.sheets import contact_sheet
 from clipzoo.metrics.classification import class_recall, confusion_matrix, top_k_accuracy
 from clipzoo.prompts import clean_name
-from torch import Tensor
-
 from clipzoo_points.adapter import AdapterRecipe, InterViewAdapter, augment_shots, train_adapter
 from clipzoo_points.datasets import PointDataset
 from clipzoo_points.plugin import PointCLIPSettings
@@ -48,7 +48,11 @@ def evaluate(settings: PointCLIPSettings, context: Context, data: PointDataset) 
     """Classify ``data``, and measure where it is labelled."""
     classnames = tuple(clean_name(name) for name in data.classnames)
     pending = data.batches(
-        settings.batch_size, settings.points, skip=set(context.items()), on_error=context.failed, up_axis=settings.up_axis
+        settings.batch_size,
+        settings.points,
+        skip=set(context.items()),
+        on_error=context.failed,
+        up_axis=settings.up_axis,
     )
     _warn_of_unknown(context, classnames)
     classifier, selection = _classifier(settings, context, data, classnames)
@@ -72,13 +76,17 @@ def _warn_of_unknown(context: Context, classnames: tuple[str, ...]) -> None:
     unknown = [name for name in classnames if context.clip.unknown_words(name)]
     if unknown:
         shown = ", ".join(unknown[:5]) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
-        context.note(f"{context.clip.name} has never met: {shown}. Name a real encoder, for example model=ViT-B-16/openai.")
+        context.note(
+            f"{context.clip.name} has never met: {shown}. Name a real encoder, for example model=ViT-B-16/openai."
+        )
 
 
 def _model(settings: PointCLIPSettings, context: Context, classnames: tuple[str, ...], **changes: Any) -> PointCLIP:
     options: dict[str, Any] = {
-        "templates": settings.templates or None, "size": settings.raster or None,
-        "view_weights": settings.view_weights or None, "renderer": settings.renderer,
+        "templates": settings.templates or None,
+        "size": settings.raster or None,
+        "view_weights": settings.view_weights or None,
+        "renderer": settings.renderer,
     }
     return PointCLIP(context.clip, classnames, settings.mode, **{**options, **changes})
 
@@ -113,14 +121,20 @@ def _classifier(
     return _Classifier(_model(settings, context, classnames, view_weights=weights)), told
 
 
-def _adapted(
-    settings: PointCLIPSettings, context: Context, classnames: tuple[str, ...]
-) -> tuple[_Classifier, str]:
+def _adapted(settings: PointCLIPSettings, context: Context, classnames: tuple[str, ...]) -> tuple[_Classifier, str]:
     if settings.mode != "v1":
-        raise ConfigError(f"the adapter was given with mode={settings.mode}", expected="mode=v1, which it was published for")
+        raise ConfigError(
+            f"the adapter was given with mode={settings.mode}", expected="mode=v1, which it was published for"
+        )
     model = _model(
-        settings, context, classnames, templates=settings.templates or "pointclip-few-shot", views="few-shot",
-        size=settings.raster or min(224, context.clip.image_size), distance=1.4, view_weights=None,
+        settings,
+        context,
+        classnames,
+        templates=settings.templates or "pointclip-few-shot",
+        views="few-shot",
+        size=settings.raster or min(224, context.clip.image_size),
+        distance=1.4,
+        view_weights=None,
     )
     shots, held = _shots(settings, context, classnames)
     batches = list(
@@ -139,9 +153,13 @@ def _adapted(
 
     with torch.enable_grad():
         fit = train_adapter(
-            features, labels, model.text, context.clip.logit_scale,
+            features,
+            labels,
+            model.text,
+            context.clip.logit_scale,
             validation=_labelled(*_features_of(held, model, settings, _leave_out(context)), held),
-            recipe=AdapterRecipe(epochs=settings.epochs), generator=generator,
+            recipe=AdapterRecipe(epochs=settings.epochs),
+            generator=generator,
         )
     told = (
         f"adapter trained on {len(labels)} clouds; epoch {fit.epoch} kept, the best on {len(held)} other training "
@@ -195,12 +213,17 @@ def _features_of(
 
 def _labelled(features: Tensor, labels: list[int | None], data: PointDataset) -> tuple[Tensor, Tensor]:
     if any(label is None for label in labels):
-        raise DataError(f"{data.name} has no labels", expected="labelled clouds, or weights=agreement, which needs none")
+        raise DataError(
+            f"{data.name} has no labels", expected="labelled clouds, or weights=agreement, which needs none"
+        )
     return features, torch.tensor(labels, device=features.device)
 
 
 def _record(
-    context: Context, keys: tuple[str, ...], labels: tuple[int | None, ...], scores: dict[str, Tensor],
+    context: Context,
+    keys: tuple[str, ...],
+    labels: tuple[int | None, ...],
+    scores: dict[str, Tensor],
     classnames: tuple[str, ...],
 ) -> None:
     best = scores[""].topk(min(5, len(classnames)), dim=-1)
@@ -209,8 +232,12 @@ def _record(
     for row, key in enumerate(keys):
         label = labels[row]
         context.record(
-            key, label=label, ranked=ranked[row], predicted=classnames[ranked[row][0]],
-            true=None if label is None else classnames[label], probability=round(probabilities[row][0], 4),
+            key,
+            label=label,
+            ranked=ranked[row],
+            predicted=classnames[ranked[row][0]],
+            true=None if label is None else classnames[label],
+            probability=round(probabilities[row][0], 4),
             **{f"predicted_{name}": value[row] for name, value in others.items()},
         )
 
@@ -244,17 +271,19 @@ def _evaluate(
     metrics["clouds"] = len(labelled)
     by_class = [
         {
-            "class": classnames[k], "clouds": int(counts[k].sum()), "accuracy": round(float(recall[k]), 4),
+            "class": classnames[k],
+            "clouds": int(counts[k].sum()),
+            "accuracy": round(float(recall[k]), 4),
             "most often taken for": _confused_with(counts[k], k, classnames),
         }
         for k in present
     ]
     shown = [k for k in range(len(classnames)) if counts[k].sum() or counts[:, k].sum()]
-    confusion = [
-        {"": classnames[k], **{classnames[j]: int(counts[k, j]) for j in shown}} for k in shown
-    ]
+    confusion = [{"": classnames[k], **{classnames[j]: int(counts[k, j]) for j in shown}} for k in shown]
     return metrics, [
-        Table("classes", by_class, "By class"), Table("confusion", confusion, "Confusion", "confusion"), predictions,
+        Table("classes", by_class, "By class"),
+        Table("confusion", confusion, "Confusion", "confusion"),
+        predictions,
     ]
 
 
@@ -277,9 +306,7 @@ def _sheet(
             chosen.setdefault(name, place)
     subset = data.subset(list(chosen.values()))
     # A file may have gone since it was classified: the picture does without it.
-    batches = list(
-        subset.batches(64, settings.points, on_error=lambda key, error: None, up_axis=settings.up_axis)
-    )
+    batches = list(subset.batches(64, settings.points, on_error=lambda key, error: None, up_axis=settings.up_axis))
     if not batches:
         return
     clouds, keys = torch.cat([batch.points for batch in batches]), {key for batch in batches for key in batch.keys}
@@ -294,7 +321,9 @@ def _sheet(
 def _protocol(
     settings: PointCLIPSettings, context: Context, data: PointDataset, model: PointCLIP, selection: str
 ) -> dict[str, Any]:
-    templates = settings.templates or ["point cloud of a big {}." if settings.adapter else "point cloud depth map of a {}."]
+    templates = settings.templates or [
+        "point cloud of a big {}." if settings.adapter else "point cloud depth map of a {}."
+    ]
     protocol = {
         "encoder": f"{context.clip.name} ({context.clip.fingerprint})",
         "data": f"{data.name}, split {data.split}, {len(data)} clouds, {len(data.classnames)} classes",

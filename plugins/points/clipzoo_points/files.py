@@ -1,4 +1,4 @@
-"""Point clouds and meshes from files, with every claim of a header held against the file before it is believed."""
+"""Point clouds and meshes from files, every claim of a header held against the file before it is believed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
-from clipzoo.errors import DataError, closest_matches
 
+from clipzoo.errors import DataError, closest_matches
 from clipzoo_points.pcd import read_pcd
 
+_COMMENTS = ("#", "//")
+_OFF = re.compile(r"(ST)?C?N?OFF")  # texture, colour and normal come behind x, y and z
 MAX_BYTES = 256 << 20
 """Largest file, and largest array in one, that is read: a cloud of ten million points is far smaller."""
 
@@ -24,9 +27,11 @@ def read_cloud(path: str | Path, points: int | None = 1024, seed: int = 0) -> np
 
     Args:
         path: ``.off .ply .obj`` (with faces: points are drawn on the surface, evenly by area; without: the
-            vertices), ``.pcd``, ``.npy .npz``, or text ``.xyz .txt .pts .csv`` with x, y, z in the first columns.
+            vertices), ``.pcd``, ``.npy .npz``, or text ``.xyz .txt .pts .csv`` that begins with x, y, z.
         points: how many to draw on a mesh, default 1024; files of points give all they have.
         seed: of the drawing, together with the name of the file.
+
+    A cloud further than 10^4 times its size from the origin is moved there: float32 would round its shape.
 
     Raises:
         DataError: if the file is missing, broken, holds no point, or holds a coordinate that is not finite.
@@ -35,8 +40,9 @@ def read_cloud(path: str | Path, points: int | None = 1024, seed: int = 0) -> np
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(
-            f"{path}: files of the type \"{path.suffix}\" are not read",
-            closest=closest_matches(path.suffix, SUFFIXES), expected=", ".join(SUFFIXES),
+            f'{path}: files of the type "{path.suffix}" are not read',
+            closest=closest_matches(path.suffix, SUFFIXES),
+            expected=", ".join(SUFFIXES),
         )
     try:
         size = path.stat().st_size
@@ -54,7 +60,9 @@ def read_cloud(path: str | Path, points: int | None = 1024, seed: int = 0) -> np
         raise DataError(f"{path}: the file claims more than fits into memory") from error
     except Exception as error:
         text = " ".join(str(error).split())[:160]
-        raise DataError(f"{path}: the file is broken or not what its name says ({type(error).__name__}: {text})") from error
+        raise DataError(
+            f"{path}: the file is broken or not what its name says ({type(error).__name__}: {text})"
+        ) from error
     vertices, faces = read if isinstance(read, tuple) else (read, None)
     cloud = _checked(path, vertices)
     if faces is None or len(faces) == 0:
@@ -70,17 +78,33 @@ def refuse(path: Path, reason: str, expected: str | None = None) -> NoReturn:
 
 def _checked(path: Path, points: np.ndarray) -> np.ndarray:
     points = np.asarray(points)
-    if points.ndim != 2 or points.shape[1] < 3:
+    # More columns than this are points, in an array that is turned.
+    if points.ndim != 2 or not 3 <= points.shape[1] <= 64:
         refuse(path, f"an array of the shape {points.shape}", "[points, 3 or more columns]")
     if len(points) == 0:
         refuse(path, "the cloud has no points", "at least one")
     if points.dtype.kind not in "fiu":
         refuse(path, f"values of the type {points.dtype}", "numbers")
-    cloud = points[:, :3].astype(np.float32)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is reported below
+        points = _near_origin(points[:, :3])
+    with np.errstate(over="ignore"):
+        cloud = points.astype(np.float32)
     bad = ~np.isfinite(cloud).all(1)
     if bad.any():
-        refuse(path, f"{int(bad.sum())} of {len(cloud)} points are NaN or infinite (first: point {int(bad.argmax())})")
+        refuse(
+            path,
+            f"{int(bad.sum())} of {len(cloud)} points are NaN or infinite (first: point {int(bad.argmax())})",
+        )
     return cloud
+
+
+def _near_origin(points: np.ndarray) -> np.ndarray:
+    """Coordinates of a survey, say, are millions of metres with millimetres that matter."""
+    low, high = points.min(0).astype(np.float64), points.max(0).astype(np.float64)
+    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+        return points
+    size, middle = float((high - low).max()), (low + high) / 2
+    return points - middle if 0 < 1e4 * size < np.abs(middle).max() else points
 
 
 def _on_surface(path: Path, vertices: np.ndarray, faces: np.ndarray, count: int, generator: Any) -> np.ndarray:
@@ -99,21 +123,32 @@ def _on_surface(path: Path, vertices: np.ndarray, faces: np.ndarray, count: int,
 
 
 def _read_off(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """OFF, also with the counts on the first line right behind the magic word, as many ModelNet files have them."""
+    """OFF, also with the counts right behind the magic word, as many ModelNet files have them."""
     text = path.read_text(encoding="ascii", errors="replace")
-    if not text.startswith("OFF"):
+    magic = _OFF.match(text)
+    if magic is None:
         refuse(path, f"the file begins with {text[:8]!r}", '"OFF"')
-    # One pass over all numbers; comments run to the end of their line.
-    body = re.sub(r"#[^\n]*", "", text[3:]) if "#" in text else text[3:]
-    head = body.split(None, 3)[:3]
+    body = text[magic.end() :]
+    # Comments run to the end of their line.
+    body = re.sub(r"#[^\n]*", "", body) if "#" in body else body
+    head = body.split(None, 3)
     if len(head) < 3:
         refuse(path, "the counts are missing", "vertices, faces and edges after OFF")
     vertices, faces = int(head[0]), int(head[1])
     _claims(path, vertices, "vertices", 6, len(text))
     _claims(path, faces, "faces", 4, len(text))
-    numbers = body.split()[3:]
+    rest = head[3] if len(head) > 3 else ""
+    numbers = rest.split()
+    if len(numbers) != 3 * vertices + 4 * faces:
+        lines = [line for line in rest.splitlines() if line.strip()]
+        # Colours and normals make lines longer, and numbers alone do not tell them from coordinates.
+        if len(lines) >= vertices + faces and all(len(line.split()) >= 3 for line in lines[:vertices]):
+            return _off_lines(path, lines, vertices, faces)
     if len(numbers) < 3 * vertices:
-        refuse(path, f"{len(numbers) // 3} of {vertices} vertices are there: the file is truncated or its count is wrong")
+        refuse(
+            path,
+            f"{len(numbers) // 3} of {vertices} vertices are there: the file is truncated or a count wrong",
+        )
     points = np.array(numbers[: 3 * vertices], dtype=np.float64).reshape(-1, 3)
     return points, _polygons(path, numbers[3 * vertices :], faces)
 
@@ -128,17 +163,45 @@ def _polygons(path: Path, numbers: list[str], count: int) -> np.ndarray:
         if corners < 0 or place + corners >= len(numbers) + (0 if corners else 1):
             refuse(path, f"{face} of {count} faces are there: the file is truncated or its count is wrong")
         index = [int(number) for number in numbers[place + 1 : place + 1 + corners]]
-        triangles.extend((index[0], a, b) for a, b in zip(index[1:-1], index[2:], strict=True))
+        triangles.extend(_fan(index))
         place += 1 + corners
-        # A colour may follow a face; it holds to the end of a line, which is gone: ModelNet has none.
+    if place < len(numbers):
+        refuse(path, f"{len(numbers) - place} numbers follow the last face: a count is wrong")
     return np.array(triangles, dtype=np.int64).reshape(-1, 3)
+
+
+def _off_lines(path: Path, lines: list[str], vertices: int, faces: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and triangles of a file with one of them a line, whatever follows in the line."""
+    if len(lines) > vertices + faces:
+        refuse(path, f"{len(lines)} lines follow the counts, which announce {vertices + faces}: a count is wrong")
+    points = np.array([line.split(None, 3)[:3] for line in lines[:vertices]], dtype=np.float64).reshape(-1, 3)
+    triangles: list[tuple[int, int, int]] = []
+    for line in lines[vertices:]:
+        words = line.split()
+        corners = int(words[0])
+        if not 0 < corners < len(words):
+            refuse(
+                path,
+                f"a face is written as {line.strip()[:60]!r}",
+                "its number of corners, and as many vertices",
+            )
+        triangles.extend(_fan([int(word) for word in words[1 : 1 + corners]]))
+    return points, np.array(triangles, dtype=np.int64).reshape(-1, 3)
+
+
+def _fan(corners: list[int]) -> list[tuple[int, int, int]]:
+    return [(corners[0], a, b) for a, b in pairwise(corners[1:])]
 
 
 def _claims(path: Path, count: int, what: str, bytes_each: int, size: int) -> None:
     if count < 0:
         refuse(path, f"the header claims {count} {what}")
     if count * bytes_each > size + bytes_each:
-        refuse(path, f"the header claims {count} {what}, and the file has {size} bytes", f"at least {count * bytes_each}")
+        refuse(
+            path,
+            f"the header claims {count} {what}, and the file has {size} bytes",
+            f"at least {count * bytes_each}",
+        )
 
 
 def _read_ply(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -165,7 +228,8 @@ def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         refuse(path, 'no line begins with "v"', "vertices of an OBJ file")
     # Materials and textures are other files, and are no business of a point cloud.
     content = re.sub(rb"^(mtllib|usemtl)[^\n]*$", b"", content, flags=re.MULTILINE)
-    return _through_trimesh(path, content, "obj", None)
+    # trimesh takes spaces alone for separators.
+    return _through_trimesh(path, content.replace(b"\t", b" "), "obj", None)
 
 
 def _through_trimesh(
@@ -178,7 +242,10 @@ def _through_trimesh(
         loaded = loaded.to_geometry()
     points = np.asarray(loaded.vertices)
     if vertices is not None and len(points) != vertices:
-        refuse(path, f"{len(points)} of {vertices} vertices are there: the file is truncated or its count is wrong")
+        refuse(
+            path,
+            f"{len(points)} of {vertices} vertices are there: the file is truncated or its count is wrong",
+        )
     faces = np.asarray(loaded.faces) if isinstance(loaded, trimesh.Trimesh) else None
     return points, faces
 
@@ -218,27 +285,52 @@ def _check_npy(path: Path, file: Any, size: int) -> None:
 
 
 def _read_text(path: Path) -> np.ndarray:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        lines = [line for line in (next(file, "") for _ in range(3)) if line.strip()]
-    if not lines:
-        refuse(path, "the file has no lines")
-    skip = 1 if len(lines[0].replace(",", " ").split()) == 1 and lines[0].strip().isdigit() else 0
-    first = lines[min(skip, len(lines) - 1)]
+    claimed, skip, first = None, 0, ""
+    # Spreadsheets on Windows begin their files with a byte order mark.
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file):
+            if not line.strip() or line.lstrip().startswith(_COMMENTS):
+                continue
+            first = line
+            if claimed is not None or not line.strip().isdigit():
+                break
+            claimed, skip = int(line), number + 1
+    if not first:
+        refuse(path, "the file has no lines with numbers")
     delimiter = "," if "," in first else ";" if ";" in first else None
     columns = len(first.split(delimiter))
     if columns < 3:
-        refuse(path, f"a line has {columns} columns: {first.strip()[:60]!r}", "x, y and z, separated by spaces or commas")
+        refuse(
+            path,
+            f"a line has {columns} columns: {first.strip()[:60]!r}",
+            "x, y and z, separated by spaces or commas",
+        )
     table = np.loadtxt(
-        path, delimiter=delimiter, usecols=(0, 1, 2), skiprows=skip, ndmin=2, dtype=np.float64, encoding="utf-8",
+        path,
+        delimiter=delimiter,
+        usecols=(0, 1, 2),
+        skiprows=skip,
+        ndmin=2,
+        dtype=np.float64,
+        comments=_COMMENTS,
+        encoding="utf-8-sig",
     )
-    if skip and len(table) != int(lines[0]):
-        refuse(path, f"{len(table)} of {int(lines[0])} points are there: the file is truncated or its count is wrong")
+    if claimed is not None and len(table) != claimed:
+        refuse(path, f"{len(table)} of {claimed} points are there: the file is truncated or its count is wrong")
     return table
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {
-    ".off": _read_off, ".ply": _read_ply, ".obj": _read_obj, ".pcd": read_pcd, ".npy": _read_npy, ".npz": _read_npz,
-    ".xyz": _read_text, ".txt": _read_text, ".pts": _read_text, ".csv": _read_text,
+    ".off": _read_off,
+    ".ply": _read_ply,
+    ".obj": _read_obj,
+    ".pcd": read_pcd,
+    ".npy": _read_npy,
+    ".npz": _read_npz,
+    ".xyz": _read_text,
+    ".txt": _read_text,
+    ".pts": _read_text,
+    ".csv": _read_text,
 }
 SUFFIXES = tuple(_READERS)
 """File types that :func:`read_cloud` knows."""

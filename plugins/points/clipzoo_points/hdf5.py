@@ -1,4 +1,4 @@
-"""Arrays from HDF5 files of others: nothing outside the file is followed, nothing is read before it is measured."""
+"""Arrays from HDF5 files of others: nothing outside is followed, all is measured before it is read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
 from clipzoo.errors import DataError
 
 MAX_BYTES = 4 << 30
@@ -17,8 +18,8 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     """The datasets called ``names`` of an HDF5 file.
 
     Raises:
-        DataError: if the file is no HDF5 file or truncated, a dataset is absent, is a link, lies outside the file,
-            or claims far more than the file holds.
+        DataError: if the file is no HDF5 file or truncated, a dataset is absent, is a link, lies outside the
+            file, or claims far more than the file holds.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -37,7 +38,10 @@ def _read(path: Path, file: h5py.File, name: str) -> np.ndarray:
         raise DataError(f'{path}: no dataset called "{name}"', expected=f"one among {', '.join(present[:8])}")
     link = file.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
-        raise DataError(f'{path}: "{name}" is a link ({type(link).__name__}); links are not followed', expected="a dataset")
+        raise DataError(
+            f'{path}: "{name}" is a link ({type(link).__name__}); links are not followed',
+            expected="a dataset",
+        )
     entry = file[name]
     if not isinstance(entry, h5py.Dataset):
         raise DataError(f'{path}: "{name}" is a {type(entry).__name__}', expected="a dataset")
@@ -47,5 +51,7 @@ def _read(path: Path, file: h5py.File, name: str) -> np.ndarray:
         raise DataError(f'{path}: "{name}" holds {entry.dtype}', expected="numbers")
     claimed, stored = entry.size * entry.dtype.itemsize, path.stat().st_size
     if claimed > MAX_BYTES or claimed > max(_MIN_BYTES, _MAX_RATIO * stored):
-        raise DataError(f'{path}: "{name}" claims {claimed} bytes of the shape {entry.shape}, and the file has {stored}')
+        raise DataError(
+            f'{path}: "{name}" claims {claimed} bytes of the shape {entry.shape}, and the file has {stored}'
+        )
     return entry[()]

@@ -6,11 +6,20 @@ import struct
 from pathlib import Path
 
 import numpy as np
+
 from clipzoo.errors import DataError
 
 _TYPES = {
-    ("F", 4): "<f4", ("F", 8): "<f8", ("I", 1): "i1", ("I", 2): "<i2", ("I", 4): "<i4", ("I", 8): "<i8",
-    ("U", 1): "u1", ("U", 2): "<u2", ("U", 4): "<u4", ("U", 8): "<u8",
+    ("F", 4): "<f4",
+    ("F", 8): "<f8",
+    ("I", 1): "i1",
+    ("I", 2): "<i2",
+    ("I", 4): "<i4",
+    ("I", 8): "<i8",
+    ("U", 1): "u1",
+    ("U", 2): "<u2",
+    ("U", 4): "<u4",
+    ("U", 8): "<u8",
 }
 _MAX_BYTES = 256 << 20
 
@@ -23,33 +32,46 @@ def read_pcd(path: Path) -> np.ndarray:
     """
     content = path.read_bytes()
     header, data, body = _header(path, content)
-    names, counts = header["FIELDS"], [int(word) for word in header.get("COUNT") or ["1"] * len(header["FIELDS"])]
-    kinds = [
-        _TYPES.get((kind, int(size))) for kind, size in zip(header["TYPE"], header["SIZE"], strict=True)
-    ]
+    names, counts = (
+        header["FIELDS"],
+        [int(word) for word in header.get("COUNT") or ["1"] * len(header["FIELDS"])],
+    )
+    kinds = [_TYPES.get((kind, int(size))) for kind, size in zip(header["TYPE"], header["SIZE"], strict=True)]
     if None in kinds or not {"x", "y", "z"} <= set(names) or len(names) != len(kinds) or len(counts) != len(names):
-        raise DataError(f"{path}: fields {names} of the types {kinds}", expected="x, y and z among them, as many types as fields")
+        raise DataError(
+            f"{path}: fields {names} of the types {kinds}",
+            expected="x, y and z among them, as many types as fields",
+        )
+    if any(counts[names.index(axis)] != 1 for axis in "xyz"):
+        raise DataError(f"{path}: fields {names} with the counts {counts}", expected="one value each for x, y and z")
     points = int(header["POINTS"][0]) if "POINTS" in header else int(header["WIDTH"][0]) * int(header["HEIGHT"][0])
     if data == "ascii":
         return _ascii(path, body, names, counts, points)
-    row = np.dtype([(f"{name}.{place}", kind, (count,)) for place, (name, kind, count) in enumerate(zip(names, kinds, counts, strict=True))])
+    row = np.dtype(
+        [
+            (f"{name}.{place}", kind, (count,))
+            for place, (name, kind, count) in enumerate(zip(names, kinds, counts, strict=True))
+        ]
+    )
     need = points * row.itemsize
     if points < 0 or need > _MAX_BYTES:
         raise DataError(f"{path}: the header claims {points} points, {need} bytes", expected=f"at most {_MAX_BYTES}")
     wanted = [row.names[names.index(axis)] for axis in "xyz"]
     if data == "binary":
         if len(body) < need:
-            raise DataError(f"{path}: the header claims {points} points ({need} bytes), and {len(body)} bytes follow: truncated")
+            raise DataError(f"{path}: the header claims {points} points ({need} bytes), {len(body)} follow: truncated")
         table = np.frombuffer(body, row, count=points)
         return np.concatenate([table[name] for name in wanted], 1)
     packed, unpacked = struct.unpack_from("<II", body) if len(body) >= 8 else (0, 0)
     if unpacked != need or len(body) < 8 + packed:
-        raise DataError(f"{path}: {unpacked} bytes of data are announced, and {points} points take {need}: broken or truncated")
+        raise DataError(f"{path}: {unpacked} bytes are announced, and {points} points take {need}: broken or truncated")
     whole = _lzf(path, body[8 : 8 + packed], need)
     columns, place = {}, 0
     for name, (kind, _) in zip(row.names, [row.fields[n] for n in row.names], strict=True):  # one field after another
         size = kind.itemsize * points
-        columns[name] = np.frombuffer(whole, kind.base, count=size // kind.base.itemsize, offset=place).reshape(points, -1)
+        columns[name] = np.frombuffer(whole, kind.base, count=size // kind.base.itemsize, offset=place).reshape(
+            points, -1
+        )
         place += size
     return np.concatenate([columns[name] for name in wanted], 1)
 

@@ -18,7 +18,8 @@ class PointCLIPSettings(Settings):
     shots: int = option(16, help="training clouds a class, for the adapter and the search of view weights", minimum=1)
     epochs: int = option(250, help="epochs of the adapter", minimum=1)
     weights: str = option(
-        "equal", help="view weights: equal, held-out (search on training clouds), agreement (no labels), or "
+        "equal",
+        help="view weights: equal, held-out (search on training clouds), agreement (no labels), or "
         "official-protocol (search on the evaluated split, as published)",
         choices=("equal", "held-out", "agreement", "official-protocol"),
     )
@@ -28,7 +29,9 @@ class PointCLIPSettings(Settings):
     points: int = option(1024, help="points of each cloud that are used", minimum=1)
     up_axis: str = option("auto", help="axis that points up in the files", choices=("auto", "x", "y", "z"))
     raster: int = option(0, help="side of the v1 depth image in pixels; 0: 128, or the encoder's if smaller", minimum=0)
-    renderer: str = option("builtin", help="of the v1 images; pytorch3d where it is installed", choices=("builtin", "pytorch3d"))
+    renderer: str = option(
+        "builtin", help="of the v1 images; pytorch3d where it is installed", choices=("builtin", "pytorch3d")
+    )
     limit: int = option(0, help="at most so many clouds; 0: all", minimum=0)
     per_class: int = option(20, help="shapes a class of the toy world", minimum=1)
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
 from clipzoo import FrozenCLIP
 from clipzoo.errors import ConfigError, DataError
 from clipzoo.images.projection import VIEW_NAMES, project_depth, view_rotations
 from clipzoo.prompts import Templates
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn.functional import interpolate, normalize
 
 MODES = ("v1", "v2", "both")
 TEMPLATES = {"v1": "pointclip-zero-shot", "v2": "pointclip-zero-shot"}
@@ -98,7 +99,9 @@ class PointCLIP:
         for mode in self.modes:
             views = self.views if self.views is not None else {"v1": "zero-shot", "v2": "v2"}[mode]
             own = VIEW_NAMES.get(views) if isinstance(views, str) else None
-            own = own or tuple(f"view {k}" for k in range(len(view_rotations(views) if isinstance(views, str) else views)))
+            own = own or tuple(
+                f"view {k}" for k in range(len(view_rotations(views) if isinstance(views, str) else views))
+            )
             names.extend(f"{mode} {name}" if self.mode == "both" else name for name in own)
         return tuple(names)
 
@@ -121,15 +124,15 @@ class PointCLIP:
             return project_depth(points, "v1", self.views, size=self.size, distance=self.distance)
         from clipzoo_points.pytorch3d_backend import rasterise_depth
 
-        return rasterise_depth(points, "zero-shot" if self.views is None else self.views, self.size, self.distance or 1.6)
+        return rasterise_depth(
+            points, "zero-shot" if self.views is None else self.views, self.size, self.distance or 1.6
+        )
 
     def features(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch views dim"]:
         """One unit row a cloud and view. Depth is not normalised with CLIP's mean and deviation, as published."""
         images = self.depth_images(points.to(self.clip.device))
         flat = images.flatten(0, 1)[:, None].expand(-1, 3, -1, -1)
-        rows = [
-            self.clip.encode_image(part, resize="none", normalise=False) for part in flat.split(self.view_batch)
-        ]
+        rows = [self.clip.encode_image(part, resize="none", normalise=False) for part in flat.split(self.view_batch)]
         return torch.cat(rows).unflatten(0, images.shape[:2])
 
     def logits(self, points: Float[Tensor, "batch points 3"]) -> Float[Tensor, "batch classes"]:
@@ -161,7 +164,7 @@ class PointCLIP:
 def view_logits(
     features: Float[Tensor, "batch views dim"],
     text: Float[Tensor, "classes dim"],
-    weights: Float[Tensor, "views"],
+    weights: Float[Tensor, " views"],
     scale: float,
 ) -> Float[Tensor, "batch classes"]:
     """``scale / sqrt(V) * sum_v w_v <f_v, t_k>``: the text, repeated for each view, has norm sqrt(V).

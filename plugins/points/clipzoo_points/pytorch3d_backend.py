@@ -6,10 +6,11 @@ import importlib
 from typing import Any
 
 import torch
-from clipzoo.errors import MissingExtra
-from clipzoo.images.projection import view_rotations
 from jaxtyping import Float
 from torch import Tensor
+
+from clipzoo.errors import MissingExtra
+from clipzoo.images.projection import view_rotations
 
 
 def rasterise_depth(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from clipzoo import Context, Result
 from clipzoo.errors import DataError
-
 from clipzoo_points.datasets import PointDataset
 from clipzoo_points.plugin import PointCLIPSettings
 
@@ -27,7 +26,8 @@ def open_clouds(settings: PointCLIPSettings, context: Context, split: str) -> Po
         data = data.with_classnames(settings.names)
     if not data.classnames:
         raise DataError(
-            f"{data.name} has no classes: its files lie in no class folders", expected="names to tell apart",
+            f"{data.name} has no classes: its files lie in no class folders",
+            expected="names to tell apart",
             hint='names="chair, table, lamp"',
         )
     if settings.limit and settings.limit < len(data):

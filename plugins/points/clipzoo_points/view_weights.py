@@ -14,11 +14,11 @@ GRID = (0.25, 0.5, 0.75, 1.0)
 
 def search_weights(
     features: Float[Tensor, "batch views dim"],
-    labels: Int[Tensor, "batch"],
+    labels: Int[Tensor, " batch"],
     text: Float[Tensor, "classes dim"],
     scale: float,
     sweeps: int = 4,
-) -> tuple[Float[Tensor, "views"], float]:
+) -> tuple[Float[Tensor, " views"], float]:
     """Coordinate descent over the published grid: one view at a time, the best of four values, until none helps.
 
     # differs from the paper: its exhaustive search takes 4^V evaluations on the test labels. Ten views take about
@@ -45,8 +45,8 @@ def search_weights(
         logits = torch.einsum("cv,vbk->cbk", choices, votes)
         accuracy = (logits.argmax(-1) == labels).float().mean(-1)
         # Accuracy has ties; the likelihood breaks them without overruling it.
-        likelihood = (scale / views**0.5 * logits).log_softmax(-1).gather(
-            -1, labels.expand(len(choices), -1)[..., None]
+        likelihood = (
+            (scale / views**0.5 * logits).log_softmax(-1).gather(-1, labels.expand(len(choices), -1)[..., None])
         )
         return accuracy + 1e-6 * likelihood.mean((-1, -2)).clamp(min=-1e3)
 
@@ -67,7 +67,7 @@ def search_weights(
 
 def agreement_weights(
     features: Float[Tensor, "batch views dim"], text: Float[Tensor, "classes dim"], scale: float
-) -> Float[Tensor, "views"]:
+) -> Float[Tensor, " views"]:
     """Weights without labels: how often a view alone says what all views together say, the best one set to 1."""
     together = view_logits(features, text, torch.ones(features.shape[1], device=features.device), scale).argmax(1)
     alone = torch.einsum("bvd,kd->bvk", features, text).argmax(-1)

@@ -1,4 +1,4 @@
-"""Fixtures of the points plugin: the tiny encoder, oracles, small folders of clouds, the folder of real data."""
+"""Fixtures of the points plugin: the tiny encoder, oracles, small folders of clouds, real data."""
 
 from __future__ import annotations
 

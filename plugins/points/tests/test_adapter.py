@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import pytest
 import torch
-from clipzoo.errors import ConfigError, DataError
 from clipzoo_points import AdapterRecipe, InterViewAdapter, train_adapter
 from clipzoo_points.adapter import augment_shots, smoothed_cross_entropy
 from torch.nn.functional import normalize
 
+from clipzoo.errors import ConfigError, DataError
+
 # Where the published modules are here.
 PLACES = {
-    "fusion_ratio": "fusion_ratio", "global_f__0__bn": "view_norm", "global_f__3": "fuse", "global_f__4": "fuse_norm",
-    "view_f__0": "expand.0", "view_f__2": "expand.2",
+    "fusion_ratio": "fusion_ratio",
+    "global_f__0__bn": "view_norm",
+    "global_f__3": "fuse",
+    "global_f__4": "fuse_norm",
+    "view_f__0": "expand.0",
+    "view_f__2": "expand.2",
 }
 
 
@@ -46,7 +51,7 @@ def test_the_loss_equals_the_published_one(published):
 
 
 def problem(seed: int, per_class: int = 12):
-    """Three classes whose features lie by another class's text: zero-shot fails, a trained adapter need not."""
+    """Three classes whose features lie by another class's text: zero-shot fails, an adapter learns them."""
     generator = torch.Generator().manual_seed(seed)
     text = torch.eye(3, 16)
     labels = torch.arange(3).repeat_interleave(per_class)
@@ -61,8 +66,14 @@ def fit(seed: int = 0, **options):
     features, labels, text = problem(1)
     held_features, held_labels, _ = problem(2)
     return train_adapter(
-        lambda epoch: features, labels, text, 20.0, validation=(held_features, held_labels), recipe=RECIPE,
-        generator=torch.Generator().manual_seed(seed), **options,
+        lambda epoch: features,
+        labels,
+        text,
+        20.0,
+        validation=(held_features, held_labels),
+        recipe=RECIPE,
+        generator=torch.Generator().manual_seed(seed),
+        **options,
     )
 
 
@@ -94,7 +105,11 @@ def test_features_are_asked_for_once_an_epoch():
     features, labels, text = problem(1)
     asked = []
     train_adapter(
-        lambda epoch: asked.append(epoch) or features, labels, text, 20.0, validation=(features, labels),
+        lambda epoch: asked.append(epoch) or features,
+        labels,
+        text,
+        20.0,
+        validation=(features, labels),
         recipe=AdapterRecipe(epochs=3),
     )
     assert asked == [0, 1, 2]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clipzoo.errors import DataError
 from clipzoo_points import read_cloud
 from clipzoo_points.files import SUFFIXES
+
+from clipzoo.errors import DataError
 
 POINTS = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 PCD = "# .PCD v0.7\nVERSION 0.7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH {n}\nHEIGHT 1\n"
@@ -54,7 +55,11 @@ def lzf_literals(content: bytes) -> bytes:
 def compressed_pcd(points: np.ndarray, packed: bytes | None = None) -> bytes:
     columns = np.ascontiguousarray(points.T, dtype="<f4").tobytes()
     packed = lzf_literals(columns) if packed is None else packed
-    return PCD.format(n=len(points), data="binary_compressed").encode() + struct.pack("<II", len(packed), len(columns)) + packed
+    return (
+        PCD.format(n=len(points), data="binary_compressed").encode()
+        + struct.pack("<II", len(packed), len(columns))
+        + packed
+    )
 
 
 def binary_ply(points, kind: str = "little") -> bytes:
@@ -67,7 +72,8 @@ def binary_ply(points, kind: str = "little") -> bytes:
 
 
 def ascii_ply(points, polygons=()) -> str:
-    head = f"ply\nformat ascii 1.0\nelement vertex {len(points)}\nproperty float x\nproperty float y\nproperty float z\n"
+    head = f"ply\nformat ascii 1.0\nelement vertex {len(points)}\n"
+    head += "property float x\nproperty float y\nproperty float z\n"
     if polygons:
         head += f"element face {len(polygons)}\nproperty list uchar int vertex_indices\n"
     return head + "end_header\n" + rows(points) + faces(polygons)
@@ -133,9 +139,12 @@ MESHES = {
     "squares.ply": ascii_ply(CORNERS, SQUARES),
     "plain.obj": "".join(f"v {x} {y} {z}\n" for x, y, z in CORNERS)
     + "".join(f"f {a + 1} {b + 1} {c + 1}\n" for a, b, c in TRIANGLES),
-    "slashes.obj": "mtllib cube.mtl\no cube\n" + "".join(f"v {x} {y} {z}\n" for x, y, z in CORNERS)
-    + "vt 0 0\nvn 0 0 1\nusemtl red\n" + "".join(f"f {a + 1}/1/1 {b + 1}/1/1 {c + 1}/1/1\n" for a, b, c in TRIANGLES),
-    "normals.obj": "".join(f"v {x} {y} {z}\n" for x, y, z in CORNERS) + "vn 0 0 1\n"
+    "slashes.obj": "mtllib cube.mtl\no cube\n"
+    + "".join(f"v {x} {y} {z}\n" for x, y, z in CORNERS)
+    + "vt 0 0\nvn 0 0 1\nusemtl red\n"
+    + "".join(f"f {a + 1}/1/1 {b + 1}/1/1 {c + 1}/1/1\n" for a, b, c in TRIANGLES),
+    "normals.obj": "".join(f"v {x} {y} {z}\n" for x, y, z in CORNERS)
+    + "vn 0 0 1\n"
     + "".join(f"f {' '.join(f'{corner + 1}//1' for corner in square)}\n" for square in SQUARES),
 }
 
@@ -185,8 +194,8 @@ def test_compressed_pcd_with_overlapping_copies(tmp_path):
 
 def test_pcd_with_other_fields_and_counts(tmp_path):
     head = (
-        "VERSION 0.7\nFIELDS rgb z normal y x\nSIZE 4 8 4 4 2\nTYPE U F F F I\nCOUNT 1 1 3 1 1\nWIDTH 2\nHEIGHT 2\n"
-        "DATA binary\n"
+        "VERSION 0.7\nFIELDS rgb z normal y x\nSIZE 4 8 4 4 2\nTYPE U F F F I\nCOUNT 1 1 3 1 1\n"
+        "WIDTH 2\nHEIGHT 2\nDATA binary\n"
     )
     table = np.zeros(4, [("rgb", "<u4"), ("z", "<f8"), ("normal", "<f4", 3), ("y", "<f4"), ("x", "<i2")])
     table["x"], table["y"], table["z"] = [1, 2, 3, 4], [0.5, 0.25, 0, 1], [9, 8, 7, 6]

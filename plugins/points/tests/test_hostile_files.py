@@ -1,4 +1,4 @@
-"""Files that are broken, lie, or mean harm: a short error that names the file and the reason, fast, in little memory."""
+"""Files that are broken, lie, or mean harm: an error that names file and reason, fast, in little memory."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from clipzoo.errors import DataError
 from clipzoo_points import read_cloud
 from clipzoo_points.datasets import open_path
 from clipzoo_points.files import SUFFIXES
 from clipzoo_points.hdf5 import read_arrays
 
+from clipzoo.errors import DataError
+
 HUGE = 10**12
 POINTS = np.random.default_rng(0).normal(size=(40, 3)).astype("<f4")
 PLY = "ply\nformat {format} 1.0\nelement vertex {n}\nproperty float x\nproperty float y\nproperty float z\n"
 FACES = "element face {n}\nproperty list {length} int vertex_indices\n"
-PCD = "VERSION 0.7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH {n}\nHEIGHT 1\nPOINTS {n}\nDATA {data}\n"
+PCD = "VERSION 0.7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\n"
+PCD += "WIDTH {n}\nHEIGHT 1\nPOINTS {n}\nDATA {data}\n"
 
 
 def rows(points) -> str:
@@ -65,7 +67,8 @@ VALID = {
     "ascii.pcd": (PCD.format(n=40, data="ascii") + rows(POINTS)).encode(),
     "binary.pcd": PCD.format(n=40, data="binary").encode() + POINTS.tobytes(),
     "packed.pcd": PCD.format(n=40, data="binary_compressed").encode()
-    + struct.pack("<II", len(PACKED), len(COLUMNS)) + PACKED,
+    + struct.pack("<II", len(PACKED), len(COLUMNS))
+    + PACKED,
     "cloud.npy": npy(POINTS),
     "cloud.npz": zipped({"points.npy": npy(POINTS)}),
     "cloud.pts": f"40\n{rows(POINTS)}".encode(),
@@ -74,7 +77,7 @@ VALID = {
 BAD = {
     # no points, or not points
     "none.off": ("OFF\n0 0 0\n", "no points"),
-    "none.ply": (PLY.format(format="ascii", n=0) + "end_header\n", ""),
+    "none.ply": (PLY.format(format="ascii", n=0) + "end_header\n", r"none\.ply"),
     "none.pcd": (PCD.format(n=0, data="binary"), "no points"),
     "none.npy": (npy(np.zeros((0, 3), np.float32)), "no points"),
     "none.obj": ("# nothing\n", '"v"'),
@@ -111,19 +114,25 @@ BAD = {
     "count.pcd": (PCD.format(n=3, data="ascii") + "0 0 0\n1 1 1\n", "6 values follow"),
     "fields.pcd": (PCD.format(n=1, data="ascii").replace("x y z", "x y w") + "0 0 0\n", "x, y and z"),
     "types.pcd": (PCD.format(n=1, data="binary").replace("TYPE F F F", "TYPE F F") + "0" * 12, r"types\.pcd"),
-    "odd_type.pcd": (PCD.format(n=1, data="binary").replace("SIZE 4 4 4", "SIZE 4 4 3") + "0" * 12, "x, y and z"),
+    "odd_type.pcd": (
+        PCD.format(n=1, data="binary").replace("SIZE 4 4 4", "SIZE 4 4 3") + "0" * 12,
+        "x, y and z",
+    ),
     "data.pcd": (PCD.format(n=1, data="zstd"), '"zstd"'),
     "negative.pcd": (PCD.format(n=-4, data="binary"), "-4"),
     "no_header.pcd": ("FIELDS x y z\n", "no header"),
     "no_points.pcd": ("FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nDATA ascii\n0 0 0\n", "POINTS"),
     "before_the_start.pcd": (
-        PCD.format(n=1, data="binary_compressed").encode() + struct.pack("<II", 4, 12) + b"\x00a\xe0\xff", "broken",
+        PCD.format(n=1, data="binary_compressed").encode() + struct.pack("<II", 4, 12) + b"\x00a\xe0\xff",
+        "broken",
     ),
     "no_header.ply": ("ply\nformat ascii 1.0\n", "end_header"),
     "count.ply": (PLY.format(format="ascii", n=5) + "end_header\n0 0 0\n1 1 1\n", r"count\.ply"),
     "negative.ply": (PLY.format(format="ascii", n=-5) + "end_header\n0 0 0\n", "element vertex -5"),
     "index.ply": (
-        PLY.format(format="ascii", n=3) + FACES.format(n=1, length="uchar") + "end_header\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n",
+        PLY.format(format="ascii", n=3)
+        + FACES.format(n=1, length="uchar")
+        + "end_header\n0 0 0\n1 0 0\n0 1 0\n3 0 1 7\n",
         r"index\.ply",
     ),
     "index.obj": ("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 9\n", r"index\.obj"),
@@ -245,15 +254,24 @@ HDF5 = {
     "external_storage": ({"data": external_storage}, "lies in other files"),
     "external_link": ({"data": external_link}, "is a link"),
     "soft_link": ({"data": soft_link}, "is a link"),
-    "dangling_link": ({"data": lambda file: file.__setitem__("data", h5py.SoftLink("/nowhere"))}, "is a link"),
+    "dangling_link": (
+        {"data": lambda file: file.__setitem__("data", h5py.SoftLink("/nowhere"))},
+        "is a link",
+    ),
     "virtual": ({"data": virtual}, "lies in other files"),
     "hole": ({"data": hole}, "claims"),
     "group": ({"data": lambda file: file.create_group("data")}, "is a Group"),
     "absent": ({"data": lambda file: None}, 'no dataset called "data"'),
     "texts": ({"data": lambda file: file.create_dataset("data", data=np.full((2, 4, 3), b"a"))}, "numbers"),
     "flat": ({"data": lambda file: file.create_dataset("data", data=np.zeros((2, 3)))}, r"shape \(2, 3\)"),
-    "columns": ({"data": lambda file: file.create_dataset("data", data=np.zeros((2, 5, 2)))}, r"shape \(2, 5, 2\)"),
-    "no_points": ({"data": lambda file: file.create_dataset("data", data=np.zeros((2, 0, 3)))}, r"shape \(2, 0, 3\)"),
+    "columns": (
+        {"data": lambda file: file.create_dataset("data", data=np.zeros((2, 5, 2)))},
+        r"shape \(2, 5, 2\)",
+    ),
+    "no_points": (
+        {"data": lambda file: file.create_dataset("data", data=np.zeros((2, 0, 3)))},
+        r"shape \(2, 0, 3\)",
+    ),
     "labels": ({"label": lambda file: file.create_dataset("label", data=np.zeros(5))}, "5 labels"),
 }
 
@@ -338,7 +356,8 @@ def bombs(folder: Path) -> list[Path]:
     count = struct.pack("<I", 2**32 - 1)
     mesh = PLY.format(format="binary_little_endian", n=3) + FACES.format(n=2, length="uint") + "end_header\n"
     contents = {
-        "vertices.off": f"OFF\n{HUGE} 0 0\n0 0 0\n", "faces.off": f"OFF\n3 {HUGE} 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n",
+        "vertices.off": f"OFF\n{HUGE} 0 0\n0 0 0\n",
+        "faces.off": f"OFF\n3 {HUGE} 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n",
         "polygon.off": f"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n{HUGE} 0 1 2\n",
         "ascii.ply": PLY.format(format="ascii", n=HUGE) + "end_header\n0 0 0\n",
         "binary.ply": PLY.format(format="binary_little_endian", n=HUGE) + "end_header\n" + "0" * 36,
@@ -354,7 +373,9 @@ def bombs(folder: Path) -> list[Path]:
         "count.pts": f"{HUGE}\n0 0 0\n1 0 0\n",
         # Copies of copies: as much as a header may claim, from a few megabytes.
         "swells.pcd": PCD.format(n=20_000_000, data="binary_compressed").encode()
-        + struct.pack("<II", 2 + 3 * 900_000, 240_000_000) + b"\0\0" + b"\xe0\xff\0" * 900_000,
+        + struct.pack("<II", 2 + 3 * 900_000, 240_000_000)
+        + b"\0\0"
+        + b"\xe0\xff\0" * 900_000,
     }
     for name, content in contents.items():
         write(folder / name, content if isinstance(content, bytes) else content.encode())
@@ -365,9 +386,15 @@ def bombs(folder: Path) -> list[Path]:
                 entry.write(b"\0" * 1_000_000)
     hdf5(folder / "hole.h5", data=hole)
     hdf5(folder / "labels.h5", label=lambda file: file.create_dataset("label", (HUGE,), "<i8", chunks=(64,)))
-    hdf5(folder / "filled.h5", data=lambda file: file.create_dataset("data", (2, 40_000_000, 3), "<f4", chunks=(1, 64, 3)))
+    hdf5(
+        folder / "filled.h5",
+        data=lambda file: file.create_dataset("data", (2, 40_000_000, 3), "<f4", chunks=(1, 64, 3)),
+    )
     os.mkfifo(folder / "waits")
-    hdf5(folder / "pipe.h5", data=lambda file: file.__setitem__("data", h5py.ExternalLink(str(folder / "waits"), "/data")))
+    hdf5(
+        folder / "pipe.h5",
+        data=lambda file: file.__setitem__("data", h5py.ExternalLink(str(folder / "waits"), "/data")),
+    )
     return [path for path in sorted(folder.iterdir()) if path.is_file()]
 
 
@@ -377,8 +404,15 @@ def test_bombs_are_refused_fast_and_in_little_memory(tmp_path):
     paths = bombs(folder)
     good = write(tmp_path / "good.ply", VALID["ascii.ply"])
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(good), *map(str, paths)], capture_output=True, text=True, timeout=60,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"},
+        [sys.executable, "-c", MEASURE, str(good), *map(str, paths)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+            "OMP_NUM_THREADS": "1",
+        },
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from clipzoo.errors import ConfigError, DataError
 from clipzoo_points import PointCLIP, normalise_clouds, to_y_up
 from clipzoo_points.pointclip import view_logits
 from torch.nn.functional import normalize
+
+from clipzoo.errors import ConfigError, DataError
 
 NAMES = ("chair", "night_stand", "table")
 VIEWS = {"v1": 6, "v2": 10, "both": 16}

@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from clipzoo.errors import ConfigError, DataError
 from clipzoo_points import project_depth, view_rotations
+
+from clipzoo.errors import ConfigError, DataError
 
 EYE = torch.eye(3)[None]
 
@@ -136,8 +137,12 @@ def test_gradients_stay_finite_with_points_outside_the_image(mode):
 @pytest.mark.parametrize(
     "cloud",
     [
-        torch.zeros(1, 3), torch.full((50, 3), 0.3), torch.full((3, 3), -0.2), torch.tensor([[90.0, -70.0, 400.0]]),
-        torch.tensor([[0.0, 0.0, -1.6], [0.0, 0.0, 0.0]]), torch.tensor([[1e30, -1e30, 1e30], [0.0, 0.0, 0.0]]),
+        torch.zeros(1, 3),
+        torch.full((50, 3), 0.3),
+        torch.full((3, 3), -0.2),
+        torch.tensor([[90.0, -70.0, 400.0]]),
+        torch.tensor([[0.0, 0.0, -1.6], [0.0, 0.0, 0.0]]),
+        torch.tensor([[1e30, -1e30, 1e30], [0.0, 0.0, 0.0]]),
     ],
     ids=["one", "identical", "three-identical", "far", "at-the-camera", "huge"],
 )
@@ -190,7 +195,13 @@ def test_unknown_views_are_named_with_the_closest(clouds):
 
 
 @pytest.mark.parametrize(
-    "options", [{"views": torch.zeros(3, 3)}, {"size": 1}, {"mode": "v1", "distance": 0.0}, {"mode": "v1", "distance": -1.0}]
+    "options",
+    [
+        {"views": torch.zeros(3, 3)},
+        {"size": 1},
+        {"mode": "v1", "distance": 0.0},
+        {"mode": "v1", "distance": -1.0},
+    ],
 )
 def test_settings_out_of_range_are_refused(clouds, options):
     with pytest.raises(ConfigError):

@@ -7,17 +7,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from clipzoo_points.pytorch3d_backend import rasterise_depth
+
 from clipzoo.data.shapes import sample_shape
 from clipzoo.errors import MissingExtra
 from clipzoo.images.projection import project_depth
-from clipzoo_points.pytorch3d_backend import rasterise_depth
 
 ORACLE = Path(__file__).parent / "oracle" / "pytorch3d_points.npz"
 STORED_RADIUS = 0.02
 
 
 def rasterize_points(clouds, image_size, radius, points_per_pixel):
-    """The nearest point within ``radius`` of each pixel centre, in coordinates that point left and up; -1 where none."""
+    """The nearest point within ``radius`` of each pixel centre; x points left, y up; -1 where there is none."""
     assert points_per_pixel == 1
     images = torch.full((len(clouds), image_size, image_size), -1.0)
     centre = 1 - (2 * torch.arange(image_size) + 1) / image_size

@@ -6,9 +6,10 @@ import json
 import shutil
 from pathlib import Path
 
-import clipzoo
 import numpy as np
 import pytest
+
+import clipzoo
 from clipzoo.errors import ClipzooError, ConfigError, DataError
 
 CLASSES = ("chair", "sofa", "table")
@@ -81,11 +82,9 @@ def test_a_run_goes_on_where_it_was_stopped(cloud_folder, tmp_path):
     (whole.folder / "metrics.json").unlink()
     # What is done is not read again: the run must be complete without the first file.
     (cloud_folder / next(iter(items))).write_bytes(b"")
-    others = [key for key in items if key.startswith(next(iter(items)).partition("/")[0])]
     again = clipzoo.run("pointclip", resume=whole.folder)
     found = items_of(again)
     assert set(found) == set(items)
-    assert len(others) == 2
     assert {key: item["ranked"] for key, item in found.items()} == {key: item["ranked"] for key, item in items.items()}
     assert again.metrics["top1"] == pytest.approx(whole.metrics["top1"])
 
@@ -143,7 +142,8 @@ def test_the_adapter_is_trained_on_the_training_split(cloud_folder, tmp_path):
 @pytest.mark.parametrize(
     ("weights", "told"),
     [
-        ("held-out", "searched on 6 training clouds"), ("agreement", "without labels"),
+        ("held-out", "searched on 6 training clouds"),
+        ("agreement", "without labels"),
         ("official-protocol", "labels of the evaluated split"),
     ],
 )
@@ -169,7 +169,13 @@ def test_agreement_needs_no_labels_and_survives_a_bad_file(cloud_folder, tmp_pat
 
 def test_searching_with_labels_needs_labels(cloud_folder, tmp_path):
     with pytest.raises(DataError, match="no labels"):
-        start(cloud_folder / "chair" / "test", tmp_path, mode="v1", weights="official-protocol", names=list(CLASSES))
+        start(
+            cloud_folder / "chair" / "test",
+            tmp_path,
+            mode="v1",
+            weights="official-protocol",
+            names=list(CLASSES),
+        )
 
 
 def test_a_training_split_with_other_classes_is_not_mixed_up(cloud_folder, tmp_path, monkeypatch):
