@@ -240,7 +240,7 @@ def _through_trimesh(
     loaded = trimesh.load(io.BytesIO(content), file_type=kind, process=False)
     if isinstance(loaded, trimesh.Scene):
         loaded = loaded.to_geometry()
-    points = np.asarray(loaded.vertices)
+    points = np.asarray(getattr(loaded, "vertices", ()))
     if vertices is not None and len(points) != vertices:
         refuse(
             path,

@@ -47,16 +47,13 @@ def read_pcd(path: Path) -> np.ndarray:
     points = int(header["POINTS"][0]) if "POINTS" in header else int(header["WIDTH"][0]) * int(header["HEIGHT"][0])
     if data == "ascii":
         return _ascii(path, body, names, counts, points)
-    row = np.dtype(
-        [
-            (f"{name}.{place}", kind, (count,))
-            for place, (name, kind, count) in enumerate(zip(names, kinds, counts, strict=True))
-        ]
-    )
+    # Names may be the same, as those of padding are: their place tells them apart.
+    labels = [f"{name}.{place}" for place, name in enumerate(names)]
+    row = np.dtype([(label, kind, (count,)) for label, kind, count in zip(labels, kinds, counts, strict=True)])
     need = points * row.itemsize
     if points < 0 or need > _MAX_BYTES:
         raise DataError(f"{path}: the header claims {points} points, {need} bytes", expected=f"at most {_MAX_BYTES}")
-    wanted = [row.names[names.index(axis)] for axis in "xyz"]
+    wanted = [labels[names.index(axis)] for axis in "xyz"]
     if data == "binary":
         if len(body) < need:
             raise DataError(f"{path}: the header claims {points} points ({need} bytes), {len(body)} follow: truncated")
@@ -67,12 +64,10 @@ def read_pcd(path: Path) -> np.ndarray:
         raise DataError(f"{path}: {unpacked} bytes are announced, and {points} points take {need}: broken or truncated")
     whole = _lzf(path, body[8 : 8 + packed], need)
     columns, place = {}, 0
-    for name, (kind, _) in zip(row.names, [row.fields[n] for n in row.names], strict=True):  # one field after another
-        size = kind.itemsize * points
-        columns[name] = np.frombuffer(whole, kind.base, count=size // kind.base.itemsize, offset=place).reshape(
-            points, -1
-        )
-        place += size
+    for label, kind, count in zip(labels, kinds, counts, strict=True):  # one field after another
+        values = np.frombuffer(whole, kind, count=count * points, offset=place)
+        columns[label] = values.reshape(points, count)
+        place += values.nbytes
     return np.concatenate([columns[name] for name in wanted], 1)
 
 

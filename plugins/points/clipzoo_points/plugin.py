@@ -13,6 +13,7 @@ class PointCLIPSettings(Settings):
 
     data: str | None = option("shapes", help="shapes, modelnet10, modelnet40, scanobjectnn, or a path to clouds")
     split: str = option("test", help="part of the dataset that is classified")
+    variant: str = option("OBJ_ONLY", help="of scanobjectnn", choices=("OBJ_ONLY", "OBJ_BG", "PB_T50_RS"))
     mode: str = option("both", help="projection; both averages the probabilities", choices=("v1", "v2", "both"))
     adapter: bool = option(False, help="train the few-shot inter-view adapter first (mode=v1, ten views)")
     shots: int = option(16, help="training clouds a class, for the adapter and the search of view weights", minimum=1)

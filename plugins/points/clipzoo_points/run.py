@@ -21,7 +21,9 @@ def run(settings: PointCLIPSettings, context: Context) -> Result:
 
 def open_clouds(settings: PointCLIPSettings, context: Context, split: str) -> PointDataset:
     """The dataset of a run, with the class names and the number of clouds that its settings ask for."""
-    data: PointDataset = context.dataset("points", split=split, per_class=settings.per_class, points=settings.points)
+    data: PointDataset = context.dataset(
+        "points", split=split, per_class=settings.per_class, points=settings.points, variant=settings.variant
+    )
     if settings.names:
         data = data.with_classnames(settings.names)
     if not data.classnames:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import h5py
@@ -221,3 +222,15 @@ def test_three_points_are_enough_and_one_place_is_not(tmp_path):
     assert float(batch.points[0].norm(dim=-1).amax()) == pytest.approx(1)
     assert "one.xyz: one point" in str(errors["one.xyz"])
     assert "same.xyz: all 5 points are identical" in str(errors["same.xyz"])
+
+
+def test_a_compressed_pcd_with_padding_and_normals(tmp_path):
+    head = "FIELDS _ normal x y z _\nSIZE 1 4 4 4 8 1\nTYPE U F F F F U\nCOUNT 3 3 1 1 1 2\nPOINTS 4\n"
+    head += "DATA binary_compressed\n"
+    x, y, z = np.array(CORNERS).T
+    columns = b"\0" * 12 + np.full(12, 9, "<f4").tobytes()
+    columns += x.astype("<f4").tobytes() + y.astype("<f4").tobytes() + z.astype("<f8").tobytes() + b"\0" * 8
+    packed = b"".join(b"\x0b" + columns[place : place + 12] for place in range(0, len(columns), 12))
+    sizes = struct.pack("<II", len(packed), len(columns))
+    cloud = read_cloud(write(tmp_path / "scan.pcd", head.encode() + sizes + packed))
+    assert np.array_equal(cloud, np.array(CORNERS, np.float32))
