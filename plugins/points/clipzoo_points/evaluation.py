@@ -327,8 +327,8 @@ def _protocol(
     protocol = {
         "encoder": f"{context.clip.name} ({context.clip.fingerprint})",
         "data": f"{data.name}, split {data.split}, {len(data)} clouds, {len(data.classnames)} classes",
-        "points": f"{'the first' if data.ordered else 'a random'} {settings.points} of each cloud, after it was centred on its "
-        "mean and divided by its largest norm",
+        "points": f"{'the first' if data.ordered else 'a random'} {settings.points} of each cloud, centred on the mean "
+        "of all its points and divided by the largest norm",
         "up axis": f"{data.up_axis}: {data.up_axis_reason}" if settings.up_axis == "auto" else settings.up_axis,
         "projection": f"{settings.mode}: {', '.join(model.view_names)}",
         "pixels": "depth in three equal channels, not normalised with the encoder's mean and deviation, as published",
