@@ -81,7 +81,9 @@ def test_meaning(clip) -> None:
     images = np.stack([render_object(shape, colour, size=64, scale=0.6) for colour, shape in pairs])
     rows = clip.encode_image(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
     text = clip.classifier([f"{colour} {shape}" for colour, shape in pairs], "photo")
-    assert (rows @ text.T).argmax(1).eq(torch.arange(len(pairs))).float().mean() >= {"tiny": 0.4, "tiny-rn": 0.75}[clip.name]
+    assert (rows @ text.T).argmax(1).eq(torch.arange(len(pairs))).float().mean() >= {"tiny": 0.4, "tiny-rn": 0.75}[
+        clip.name
+    ]
 
 
 @pytest.mark.parametrize("size", [(64, 64), (80, 64), (48, 96), (224, 224)])

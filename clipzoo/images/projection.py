@@ -190,8 +190,8 @@ def _perspective_depth(camera: Tensor, size: int, distance: float) -> Tensor:
     z = camera[:, :, 2] + distance
     inverse = 1 / (z + 1e-12)
     # Rounding half down, as published; x runs down the image and y to the right.
-    row = ((x * inverse + 1) * (size / 2) - 0.5).ceil()
-    column = ((y * inverse + 1) * (size / 2) - 0.5).ceil()
+    row = ((x / z + 1) * (size / 2) - 0.5).ceil()
+    column = ((y / z + 1) * (size / 2) - 0.5).ceil()
     inside = (row >= 0) & (row < size) & (column >= 0) & (column < size) & (z >= 0)
     batch, views = camera.shape[:2]
     image = torch.arange(batch * views, device=camera.device).reshape(batch, views, 1)
