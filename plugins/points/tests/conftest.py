@@ -73,6 +73,6 @@ def cloud_folder(tmp_path, shape_clouds) -> Path:
 def real_data() -> Path:
     """Folder of real ModelNet files."""
     folder = os.environ.get("CLIPZOO_TEST_DATA")
-    if not folder or not Path(folder).is_dir():
-        pytest.skip("CLIPZOO_TEST_DATA names no folder of real files")
-    return Path(folder)
+    if not folder or not (Path(folder) / "data").is_dir():
+        pytest.skip("CLIPZOO_TEST_DATA names no folder with data/ of real files in it")
+    return Path(folder) / "data"
