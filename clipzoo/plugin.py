@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import importlib.metadata
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -219,17 +220,17 @@ class Plugin:
         module_name, _, function = self.run.partition(":")
         try:
             module = importlib.import_module(module_name)
-        except ModuleNotFoundError as error:
-            raise MissingExtra(
-                f'plugin "{self.name}" needs the module "{error.name}", which is not installed',
-                hint=f'pip install "clipzoo[{self.extra}]"' if self.extra else f"pip install {error.name}",
-            ) from error
         except (Exception, SystemExit) as error:
+            if _lacks_a_distribution(error, module_name):
+                raise MissingExtra(
+                    f'plugin "{self.name}" needs the module "{_module(error)}", which is not installed',
+                    hint=f'pip install "clipzoo[{self.extra}]"' if self.extra else f"pip install {_module(error)}",
+                ) from error
             raise PluginError(f'plugin "{self.name}" cannot be imported: {_one_line(error)}') from error
-        try:
-            return getattr(module, function)
-        except AttributeError as error:
-            raise PluginError(f'plugin "{self.name}": {module_name} has no function "{function}"') from error
+        work = getattr(module, function, None)
+        if not callable(work):
+            raise PluginError(f'plugin "{self.name}": {module_name} has no function "{function}"')
+        return work
 
 
 @dataclass(frozen=True)
@@ -243,6 +244,8 @@ class PluginRef:
     entry_point: importlib.metadata.EntryPoint = field(repr=False)
     missing: tuple[str, ...] = ()
     """Distributions that it requires and that are not installed."""
+    broken: str = ""
+    """Why its metadata cannot be used; empty where it can."""
 
     def load(self) -> Plugin:
         """Import the plugin's description.
@@ -251,16 +254,21 @@ class PluginRef:
             MissingExtra: if a module that it imports is not installed.
             PluginError: if the import fails, exits, or gives something else than a :class:`Plugin`.
         """
+        if self.broken:
+            raise PluginError(
+                f'plugin "{self.name}" ({self.distribution}) cannot be imported: {self.broken}',
+                hint=f"pip install --force-reinstall {self.distribution}",
+            )
         try:
             plugin = self.entry_point.load()
-        except ModuleNotFoundError as error:
-            raise MissingExtra(
-                f'plugin "{self.name}" ({self.distribution} {self.version}) needs the module "{error.name}", '
-                "which is not installed",
-                hint=f"pip install --upgrade {self.distribution}",
-            ) from error
         # SystemExit: a script used as a module must not end the program. KeyboardInterrupt passes.
         except (Exception, SystemExit) as error:
+            if _lacks_a_distribution(error, self.entry_point.value):
+                raise MissingExtra(
+                    f'plugin "{self.name}" ({self.distribution} {self.version}) needs the module "{_module(error)}", '
+                    "which is not installed",
+                    hint=f"pip install --upgrade {self.distribution}",
+                ) from error
             raise PluginError(
                 f'plugin "{self.name}" ({self.distribution} {self.version}) cannot be imported: {_one_line(error)}',
                 hint=f"pip install --upgrade {self.distribution}, or uninstall it",
@@ -275,6 +283,19 @@ class PluginRef:
                 f'plugin "{self.name}" ({self.distribution}) has no usable settings class',
                 expected="a frozen dataclass that inherits from clipzoo.Settings",
             )
+        if plugin.name != self.name:
+            raise PluginError(
+                f'plugin "{self.name}" ({self.distribution}) calls itself "{plugin.name}"',
+                expected="the name of its entry point: run folders and messages carry it",
+            )
+        try:
+            plugin.settings()
+            typing.get_type_hints(plugin.settings)
+        except Exception as error:
+            raise PluginError(
+                f'plugin "{self.name}" ({self.distribution}) has no usable settings class: {_one_line(error)}',
+                expected="a default for every field, and types that can be imported",
+            ) from error
         return plugin
 
 
@@ -285,26 +306,36 @@ def plugins() -> Mapping[str, PluginRef]:
     ``"name (distribution)"`` and :func:`find_plugin` refuses the bare name.
     """
     found: dict[str, list[PluginRef]] = {}
-    for entry in importlib.metadata.entry_points(group=PLUGIN_GROUP):
-        distribution = entry.dist
-        meta = distribution.metadata if distribution is not None else {}
-        name = meta.get("Name") or "unknown"
-        reference = PluginRef(
-            entry.name,
-            name,
-            meta.get("Version") or "?",
-            meta.get("Summary") or "",
-            entry,
-            _missing_requirements(distribution),
-        )
+    for entry in entry_points(PLUGIN_GROUP):
+        reference = _reference(entry)
         # An editable and an ordinary install of one distribution may both be on the path: the first wins there.
-        if not any(known.distribution == name for known in found.get(entry.name, ())):
+        if not any(known.distribution == reference.distribution for known in found.get(entry.name, ())):
             found.setdefault(entry.name, []).append(reference)
     listed: dict[str, PluginRef] = {}
     for name, references in sorted(found.items()):
         for reference in references:
             listed[name if len(references) == 1 else f"{name} ({reference.distribution})"] = reference
     return MappingProxyType(listed)
+
+
+def entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
+    """The entry points of ``group`` in every distribution whose metadata can be read.
+
+    A distribution that declares the group in a file that cannot be parsed gives one entry point with its own name and
+    no value, so that it is seen and not silently absent; one that has nothing to do with the group is passed over.
+    """
+    try:
+        return list(importlib.metadata.entry_points(group=group))
+    except Exception:  # one damaged file, of any distribution at all, makes the standard function raise
+        pass
+    found: list[importlib.metadata.EntryPoint] = []
+    for distribution in importlib.metadata.distributions():
+        try:
+            found.extend(distribution.entry_points.select(group=group))
+        except Exception as error:
+            if group in _declared(distribution, error):
+                found.append(importlib.metadata.EntryPoint(_name_of(distribution), "", group)._for(distribution))
+    return found
 
 
 def find_plugin(name: str) -> PluginRef:
@@ -338,6 +369,50 @@ def find_plugin(name: str) -> PluginRef:
         details=[text],
         hint="clipzoo list",
     )
+
+
+def _reference(entry: importlib.metadata.EntryPoint) -> PluginRef:
+    distribution = entry.dist
+    name = _name_of(distribution)
+    if not entry.value:
+        return PluginRef(entry.name, name, "?", "", entry, broken="its entry_points.txt cannot be read")
+    try:
+        meta = distribution.metadata if distribution is not None else {}
+        version, summary = meta.get("Version") or "?", meta.get("Summary") or ""
+        return PluginRef(entry.name, name, version, summary, entry, _missing_requirements(distribution))
+    except Exception as error:
+        return PluginRef(entry.name, name, "?", "", entry, broken=f"its METADATA cannot be read ({_one_line(error)})")
+
+
+def _name_of(distribution: importlib.metadata.Distribution | None) -> str:
+    """The name in the metadata, or in the name of its folder where the metadata cannot be read."""
+    try:
+        name = distribution.metadata["Name"] if distribution is not None else None
+    except Exception:
+        name = None
+    folder = getattr(distribution, "_path", None)
+    return name or (Path(str(folder)).name.partition("-")[0] if folder is not None else "unknown")
+
+
+def _declared(distribution: importlib.metadata.Distribution, error: Exception) -> str:
+    """The text of an entry_points.txt that could not be parsed, as far as it can be read."""
+    if isinstance(error, UnicodeDecodeError):
+        return error.object.decode("ascii", "replace")
+    try:
+        return distribution.read_text("entry_points.txt") or ""
+    except (OSError, UnicodeError):
+        return ""
+
+
+def _lacks_a_distribution(error: BaseException, target: str) -> bool:
+    """Whether an import failed for want of somebody else's module, not for a wrong name of its own or of clipzoo's."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return False
+    return error.name.partition(".")[0] not in ("clipzoo", target.partition(":")[0].partition(".")[0])
+
+
+def _module(error: BaseException) -> str:
+    return str(getattr(error, "name", ""))
 
 
 def _missing_requirements(distribution: importlib.metadata.Distribution | None) -> tuple[str, ...]:
