@@ -7,10 +7,12 @@ import importlib.resources
 import json
 import math
 import re
+import threading
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -22,11 +24,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from clipzoo.errors import ConfigError, closest_matches
+from clipzoo.errors import ConfigError, PluginError, closest_matches
 from clipzoo.plugin import Plugin, Settings
 
 RECIPE_KEY = "recipe"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_HYDRA = threading.Lock()  # its store and its initialisation belong to the process
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class Composed:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """The settings as a dict of plain values."""
-        return dataclasses.asdict(self.settings)
+        """The settings as a dict of plain values, fit for YAML."""
+        return {name: _plain(value) for name, value in dataclasses.asdict(self.settings).items()}
 
 
 def compose(plugin: Plugin, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Composed:
@@ -118,7 +121,7 @@ def _parse(plugin: Plugin, text: str, fields: Mapping[str, Any], hints: Mapping[
         return key, raw
     _known(plugin, key, fields)
     kind = hints[key]
-    if kind is str or (_is_optional_str(kind) and raw not in ("null", "none", "None")):
+    if _is_text(kind) and not (type(None) in typing.get_args(kind) and raw in ("null", "none", "None")):
         return key, raw  # any text: paths hold what a grammar would trip over
     if _is_list(kind) and not raw.lstrip().startswith("["):
         raw = _as_list(raw, kind)
@@ -163,36 +166,52 @@ def _check_plain(key: str, value: Any) -> None:
 
 def _merge(plugin: Plugin, values: Mapping[str, Any]) -> Settings:
     """The settings class with ``values``, checked by Hydra's typed schema, one value at a time for a clear error."""
-    store = ConfigStore.instance()
-    name = f"clipzoo_{plugin.name}.yaml"
-    before = GlobalHydra.instance().hydra
-    store.store(name=name, node=_schema(plugin))
+    hints = typing.get_type_hints(plugin.settings)
+    node = _defaults(plugin)
+    for key, value in values.items():
+        try:
+            if not _holds_text(hints[key]) and _stands_for_another(value):
+                raise OmegaConfBaseException(f"{value} is no value")
+            # A text with ${...} stays what it is: interpolation would read other settings or the environment.
+            node[key] = _escaped(value)
+        except OmegaConfBaseException as error:
+            raise ConfigError(
+                f"{key}={_shown(value)} has the wrong type",
+                expected=_type_name(hints[key]),
+                hint=f"clipzoo config {plugin.name}",
+            ) from error
     try:
-        GlobalHydra.instance().clear()
-        with (
-            importlib.resources.as_file(importlib.resources.files("clipzoo") / "assets") as folder,
-            initialize_config_dir(str(folder.resolve()), version_base="1.3"),
-        ):
-            node = hydra_compose(name.removesuffix(".yaml"))
-        for key, value in values.items():
-            try:
-                # A text with ${...} stays what it is: interpolation would read other settings or the environment.
-                OmegaConf.update(node, key, _escaped(value), force_add=False)
-            except OmegaConfBaseException as error:
-                kind = _type_name(typing.get_type_hints(plugin.settings)[key])
-                raise ConfigError(
-                    f"{key}={_shown(value)} has the wrong type",
-                    expected=kind,
-                    hint=f"clipzoo config {plugin.name}",
-                ) from error
         plain = OmegaConf.to_container(node, resolve=True)
-    finally:
-        GlobalHydra.instance().clear()
-        if before is not None:
-            GlobalHydra.instance().hydra = before
-        store.repo.pop(name, None)
+    except OmegaConfBaseException as error:
+        text = str(error).splitlines()[0]
+        raise ConfigError(f"a setting cannot be read: {text}", hint=f"clipzoo config {plugin.name}") from error
     assert isinstance(plain, dict)
-    return plugin.settings(**{str(key): value for key, value in plain.items()})
+    return plugin.settings(**{str(key): _typed(value, hints[str(key)]) for key, value in plain.items()})
+
+
+def _defaults(plugin: Plugin) -> Any:
+    """The plugin's schema, composed by Hydra; of Hydra's global state nothing is left changed."""
+    name = f"clipzoo_{plugin.name}.yaml"
+    with _HYDRA:
+        store, before = ConfigStore.instance(), GlobalHydra.instance().hydra
+        try:
+            store.store(name=name, node=_schema(plugin))
+            GlobalHydra.instance().clear()
+            with (
+                importlib.resources.as_file(importlib.resources.files("clipzoo") / "assets") as folder,
+                initialize_config_dir(str(folder.resolve()), version_base="1.3"),
+            ):
+                return hydra_compose(name.removesuffix(".yaml"))
+        except (OmegaConfBaseException, HydraException) as error:
+            raise PluginError(
+                f'the settings of plugin "{plugin.name}" cannot be read: {str(error).splitlines()[0]}',
+                expected="fields of text, number, bool, lists or dicts of them; option(choices=...) for a closed set",
+            ) from error
+        finally:
+            GlobalHydra.instance().clear()
+            if before is not None:
+                GlobalHydra.instance().hydra = before
+            store.repo.pop(name, None)
 
 
 def _schema(plugin: Plugin) -> type:
@@ -211,11 +230,33 @@ def _schema(plugin: Plugin) -> type:
 def _escaped(value: Any) -> Any:
     if isinstance(value, str):
         return re.sub(r"(\\*)\$\{", r"\1\1\\${", value)  # backslashes before it would escape the escape
+    if isinstance(value, Mapping):
+        return {key: _escaped(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_escaped(part) for part in value]
     if hasattr(value, "__fspath__"):
         return _escaped(str(value))
-    return value
+    # Numbers and vectors of numpy and torch: from Python code they come as often as plain ones.
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _stands_for_another(value: Any) -> bool:
+    """Whether OmegaConf would take the text for a value that comes later: it would skip the check of the type."""
+    if isinstance(value, list | tuple):
+        return any(_stands_for_another(part) for part in value)
+    return isinstance(value, str) and (value == "???" or "${" in value)
+
+
+def _typed(value: Any, kind: Any) -> Any:
+    return tuple(value) if typing.get_origin(kind) is tuple and value is not None else value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return {key: _plain(part) for key, part in value.items()} if isinstance(value, dict) else value
 
 
 def _check_range(plugin: Plugin, name: str, value: Any, metadata: Mapping[str, Any]) -> None:
@@ -259,7 +300,11 @@ def _recipe(plugin: Plugin, name: str) -> dict[str, Any]:
             expected=f"one of {', '.join(files)}" if files else "no recipe: this plugin has none",
             hint=f"clipzoo info {plugin.name}",
         )
-    values = OmegaConf.to_container(OmegaConf.create(files[name]), resolve=False)
+    try:
+        values = OmegaConf.to_container(OmegaConf.create(files[name]), resolve=False)
+    except Exception as error:  # the errors of the YAML reader and of OmegaConf share no base
+        text = " ".join(str(error).split())[:200]
+        raise ConfigError(f"the recipe {name} of {plugin.name} cannot be read: {text}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"the recipe {name} of {plugin.name} is no mapping", expected="key: value lines")
     return {str(key): value for key, value in values.items()}
@@ -269,12 +314,24 @@ def _is_list(kind: Any) -> bool:
     return typing.get_origin(kind) is list
 
 
-def _is_optional_str(kind: Any) -> bool:
-    return isinstance(kind, types.UnionType) and set(typing.get_args(kind)) == {str, type(None)}
+def _is_text(kind: Any) -> bool:
+    """Whether a field holds one text or path, or none."""
+    parts = set(typing.get_args(kind)) - {type(None)} if _is_union(kind) else {kind}
+    return bool(parts) and parts <= {str, Path}
+
+
+def _holds_text(kind: Any) -> bool:
+    """Whether a text may stand anywhere in a value of this type."""
+    return kind in (str, Path, Any) or any(_holds_text(part) for part in typing.get_args(kind))
+
+
+def _is_union(kind: Any) -> bool:
+    return typing.get_origin(kind) in (types.UnionType, typing.Union)
 
 
 _TYPE_NAMES = {
     str: "text",
+    Path: "a path",
     int: "a whole number",
     float: "a number",
     bool: "true or false",
@@ -286,7 +343,7 @@ _TYPE_NAMES = {
 
 
 def _type_name(kind: Any) -> str:
-    if isinstance(kind, types.UnionType):
+    if _is_union(kind):
         return " or ".join(_type_name(part) for part in typing.get_args(kind))
     return _TYPE_NAMES.get(kind, str(kind))
 

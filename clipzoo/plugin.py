@@ -334,7 +334,7 @@ def entry_points(group: str) -> list[importlib.metadata.EntryPoint]:
             found.extend(distribution.entry_points.select(group=group))
         except Exception as error:
             if group in _declared(distribution, error):
-                found.append(importlib.metadata.EntryPoint(_name_of(distribution), "", group)._for(distribution))
+                found.append(importlib.metadata.EntryPoint(_name_of(distribution), "", group))
     return found
 
 
@@ -373,9 +373,9 @@ def find_plugin(name: str) -> PluginRef:
 
 def _reference(entry: importlib.metadata.EntryPoint) -> PluginRef:
     distribution = entry.dist
-    name = _name_of(distribution)
     if not entry.value:
-        return PluginRef(entry.name, name, "?", "", entry, broken="its entry_points.txt cannot be read")
+        return PluginRef(entry.name, entry.name, "?", "", entry, broken="its entry_points.txt cannot be read")
+    name = _name_of(distribution)
     try:
         meta = distribution.metadata if distribution is not None else {}
         version, summary = meta.get("Version") or "?", meta.get("Summary") or ""
