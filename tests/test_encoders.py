@@ -6,7 +6,7 @@ import open_clip
 import pytest
 import torch
 
-from clipzoo import load_clip
+from clipzoo import FrozenCLIP, load_clip
 from clipzoo.data.scenes import HELD_OUT, render_object
 from clipzoo.encoders import classifier_cache
 from clipzoo.errors import ConfigError, DataError, WeightsError
@@ -220,3 +220,152 @@ def test_unknown_devices_are_refused() -> None:
     for device in ("cuda:99", "toaster"):
         with pytest.raises(ConfigError):
             load_clip("tiny", device=device)
+
+
+def test_an_untrained_architecture_agrees_with_open_clip() -> None:
+    """Same weights, same pixels, same tokens: our towers are open_clip's."""
+    for architecture in ("ViT-B-32", "RN50"):
+        clip = load_clip(f"{architecture}/random", device="cpu")
+        pixels = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+        mean, std = (torch.tensor(part)[:, None, None] for part in (clip.mean, clip.std))
+        expected = clip.model.encode_image((pixels - mean) / std, normalize=True)
+        torch.testing.assert_close(clip.encode_image(pixels), expected, atol=1e-5, rtol=0)
+        tokens = open_clip.get_tokenizer(architecture)(["a photo of a cat"])
+        expected = clip.model.encode_text(tokens, normalize=True)
+        torch.testing.assert_close(clip.encode_text(["a photo of a cat"]), expected, atol=1e-5, rtol=0)
+
+
+def siglip() -> torch.nn.Module:
+    """SigLIP's towers: pooling head without a class token, both directions, a bias on the logits."""
+    torch.manual_seed(0)
+    vision = {"image_size": 224, "timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map"}
+    vision |= {"timm_proj": "none"}
+    text = {"context_length": 16, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1, "no_causal_mask": True}
+    text |= {"proj_bias": True, "pool_type": "last"}
+    return open_clip.model.CustomTextCLIP(768, vision, text, init_logit_bias=-10)
+
+
+def test_siglip_agrees_with_open_clip() -> None:
+    model = siglip().eval()
+    model.visual.preprocess_cfg = {
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "interpolation": "bicubic",
+        "resize_mode": "squash",
+    }
+    clip = FrozenCLIP(model, lambda sentences: torch.tensor([[5, 6, 7] + [1] * 13] * len(sentences)), "siglip")
+    pixels = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(
+        clip.encode_image(pixels), model.encode_image((pixels - 0.5) / 0.5, normalize=True), atol=1e-5, rtol=0
+    )
+    tokens = clip.tokenise(["x"])
+    expected = model.encode_text(tokens, normalize=True)
+    torch.testing.assert_close(clip.encode_text(["x"]), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(clip.encode_embedded(clip.embed_tokens(tokens), tokens), expected, atol=1e-5, rtol=0)
+    assert "squash" in clip.preprocess_id
+    wide = torch.rand(1, 3, 224, 448)
+    squashed = torch.nn.functional.interpolate(wide, (224, 224), mode="bicubic", antialias=True)
+    torch.testing.assert_close(clip.encode_image(wide), clip.encode_image(squashed))
+
+
+@pytest.mark.parametrize("size", [(64, 64), (97, 64), (50, 71), (300, 201)])
+def test_pixels_are_fitted_as_open_clip_does(size) -> None:
+    """torchvision's resize of the short side and centre crop, on tensors."""
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+    from clipzoo.encoders.pixels import Preprocessing, fit_pixels
+
+    pixels = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    published = Compose([Resize(64, InterpolationMode.BICUBIC, antialias=True), CenterCrop(64)])
+    torch.testing.assert_close(fit_pixels(pixels, Preprocessing(64)), published(pixels), atol=1e-5, rtol=0)
+
+
+def test_other_ways_to_fit() -> None:
+    from clipzoo.encoders.pixels import Preprocessing, fit_pixels
+
+    pixels = torch.rand(1, 3, 40, 80)
+    assert fit_pixels(pixels, Preprocessing(64, fit="squash")).shape == (1, 3, 64, 64)
+    padded = fit_pixels(pixels, Preprocessing(64, fit="longest", fill=0.5))
+    assert padded.shape == (1, 3, 64, 64) and bool((padded[..., :16, :] == 0.5).all())
+
+
+SMALL = {
+    "embed_dim": 32,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.fixture
+def small(tmp_path):
+    """An architecture of our own that open_clip knows by name, and a model of it."""
+    (tmp_path / "clipzoo-test-small.json").write_text(json.dumps(SMALL))
+    open_clip.add_model_config(tmp_path / "clipzoo-test-small.json")
+    torch.manual_seed(3)
+    return open_clip.model.CLIP(**SMALL).eval()
+
+
+@pytest.mark.parametrize("form", ["safetensors", "pt", "checkpoint"])
+def test_weights_from_a_file(small, tmp_path, form) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pt")
+    state = small.state_dict()
+    if form == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(
+            {"state_dict": {f"module.{k}": v for k, v in state.items()}} if form == "checkpoint" else state, path
+        )
+    clip = load_clip(f"clipzoo-test-small:{path}", device="cpu")
+    pixels = torch.rand(1, 3, 32, 32)
+    mean, std = (torch.tensor(part)[:, None, None] for part in (clip.mean, clip.std))
+    expected = small.encode_image((pixels - mean) / std, normalize=True)
+    torch.testing.assert_close(clip.encode_image(pixels), expected, atol=1e-5, rtol=0)
+
+
+class Trap:
+    def __reduce__(self):
+        return (pytest.fail, ("a pickle was executed",))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_pickles_are_not_executed(small, tmp_path, suffix) -> None:
+    import pickle
+
+    path = tmp_path / f"w{suffix}"
+    path.write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(WeightsError, match=str(path.name)):
+        load_clip(f"clipzoo-test-small:{path}", device="cpu")
+
+
+def test_weights_of_another_architecture(small, tmp_path) -> None:
+    from safetensors.torch import save_file
+
+    path = tmp_path / "w.safetensors"
+    state = small.state_dict()
+    save_file({k: v for k, v in state.items() if k != "ln_final.weight"}, path)
+    with pytest.raises(WeightsError, match=r"ln_final\.weight"):
+        load_clip(f"clipzoo-test-small:{path}", device="cpu")
+    save_file({k: (v.repeat(2, 1) if k == "token_embedding.weight" else v) for k, v in state.items()}, path)
+    with pytest.raises(WeightsError, match="do not fit"):
+        load_clip(f"clipzoo-test-small:{path}", device="cpu")
+    with pytest.raises(WeightsError, match="no file"):
+        load_clip("clipzoo-test-small:/nowhere.pt", device="cpu")
+    with pytest.raises(WeightsError, match=r"ViT-B-32:"):
+        load_clip(str(path), device="cpu")
+
+
+@pytest.mark.parametrize(("change", "reason"), [(lambda p: p * 255, "0..255"), (lambda p: p * float("nan"), "NaN")])
+def test_pixels_out_of_range_are_refused(clip, change, reason) -> None:
+    with pytest.raises(DataError, match=reason):
+        clip.encode_image(change(torch.rand(1, 3, 64, 64)))
+
+
+def test_generator_output_a_little_out_of_range_is_taken(clip) -> None:
+    clip.encode_image(torch.rand(1, 3, 64, 64) * 2.4 - 1.2)
+
+
+@pytest.mark.parametrize("text", ["", "   "])
+def test_an_empty_sentence_is_a_sentence(clip, text) -> None:
+    assert torch.isfinite(clip.encode_text([text])).all()

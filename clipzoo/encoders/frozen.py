@@ -13,7 +13,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clipzoo.encoders import classifier_cache
-from clipzoo.encoders.pixels import Resize, check_pixels, fit_to_square, normalise_pixels, unit_rows
+from clipzoo.encoders.dense import check_mode, dense_features
+from clipzoo.encoders.layers import layer_features
+from clipzoo.encoders.pixels import (
+    Preprocessing,
+    Resize,
+    check_pixels,
+    check_range,
+    fit_pixels,
+    normalise_pixels,
+    unit_rows,
+)
+from clipzoo.encoders.saliency import saliency_maps
+from clipzoo.encoders.text import embed_tokens, encode_embedded
+from clipzoo.encoders.towers import Kind, tower_kind
 from clipzoo.errors import ConfigError, DataError
 from clipzoo.prompts import Templates, class_prompts
 
@@ -53,11 +66,7 @@ class FrozenCLIP(nn.Module):
         self.name = name
         self.precision = precision
         self.known_tokens = known_tokens
-        visual: Any = model.visual
-        size = visual.image_size
-        self.image_size: int = size[0] if isinstance(size, tuple) else size
-        self.mean: tuple[float, ...] = tuple(getattr(visual, "image_mean", None) or _CLIP_MEAN)
-        self.std: tuple[float, ...] = tuple(getattr(visual, "image_std", None) or _CLIP_STD)
+        self.preprocessing = Preprocessing.of(model.visual)
 
     def train(self, mode: bool = True) -> FrozenCLIP:
         """Stay in eval mode, also inside a model that is being trained: frozen means frozen."""
@@ -81,10 +90,24 @@ class FrozenCLIP(nn.Module):
         return float(self.model.logit_scale.exp())  # type: ignore[operator, union-attr]
 
     @property
+    def image_size(self) -> int:
+        """Side of the square that the image tower takes, px."""
+        return self.preprocessing.size
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """What is subtracted from each channel of pixels in [0, 1]."""
+        return self.preprocessing.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """What each channel is divided by after that."""
+        return self.preprocessing.std
+
+    @property
     def preprocess_id(self) -> str:
         """What :meth:`encode_image` does to pixels by default, for records and cache keys."""
-        mean, std = (",".join(f"{value:.6g}" for value in part) for part in (self.mean, self.std))
-        return f"bicubic-antialias,centre-crop,{self.image_size},mean={mean},std={std}"
+        return self.preprocessing.identity
 
     @cached_property
     def fingerprint(self) -> str:
@@ -99,14 +122,16 @@ class FrozenCLIP(nn.Module):
         self,
         pixels: Float[Tensor, "batch 3 height width"],
         *,
-        resize: Resize = "bicubic",
+        resize: Resize | None = None,
         normalise: bool = True,
     ) -> Float[Tensor, "batch dim"]:
         """Embed images.
 
         Args:
             pixels: RGB in [0, 1] (methods such as PointCLIP pass other ranges with ``normalise=False``).
-            resize: how images of another size are fitted: short side, then the middle square.
+            resize: interpolation for images of another size, antialiased; by default the encoder's own (bicubic
+                for nearly all). How they are fitted is the encoder's: for CLIP the short side, then the middle
+                square; for SigLIP both sides.
             normalise: subtract the encoder's mean and divide by its standard deviation.
 
         Returns:
@@ -121,11 +146,119 @@ class FrozenCLIP(nn.Module):
         torch.Size([2, 128])
         """
         check_pixels(pixels)
-        pixels = fit_to_square(pixels.to(self.device), self.image_size, resize)
+        if normalise:
+            check_range(pixels)
+        pixels = fit_pixels(pixels.to(self.device), self.preprocessing, resize)
         if normalise:
             pixels = normalise_pixels(pixels, self.mean, self.std)
         with self._arithmetic():
             return unit_rows(self.model.encode_image(pixels))  # type: ignore[operator]
+
+    @cached_property
+    def _kind(self) -> Kind:
+        return tower_kind(self.model.visual, self.name)  # type: ignore[arg-type]
+
+    def _prepared(self, pixels: Tensor, normalise: bool) -> Tensor:
+        check_pixels(pixels)
+        if normalise:
+            check_range(pixels)
+        pixels = pixels.to(self.device)
+        return normalise_pixels(pixels, self.mean, self.std) if normalise else pixels
+
+    def dense(
+        self, pixels: Float[Tensor, "batch 3 height width"], mode: str | None = None, *, normalise: bool = True
+    ) -> Float[Tensor, "batch rows columns dim"]:
+        """One unit row a patch, comparable with those of sentences: see :mod:`clipzoo.encoders.dense`.
+
+        Args:
+            pixels: RGB in [0, 1], of any size that the patches tile (of a ResNet: 32 px); not resized.
+            mode: ``"naclip"`` (default of a ViT), ``"maskclip"``, ``"sclip"``, ``"clearclip"``, ``"kk"`` or
+                ``"vanilla"``; ``"attnpool"`` of a ResNet; ``"maskclip"`` of SigLIP.
+            normalise: subtract the encoder's mean and divide by its standard deviation.
+
+        Raises:
+            ConfigError: if this encoder has no such mode.
+            DataError: if the patches do not tile the images.
+
+        >>> import clipzoo
+        >>> clipzoo.load_clip("tiny").dense(torch.rand(1, 3, 64, 96)).shape
+        torch.Size([1, 8, 12, 128])
+        """
+        mode = check_mode(mode, self._kind, self.name)
+        with self._arithmetic():
+            return unit_rows(dense_features(self.model.visual, self._prepared(pixels, normalise), self._kind, mode))
+
+    def layers(
+        self, pixels: Float[Tensor, "batch 3 height width"], names: Sequence[str | int], *, normalise: bool = True
+    ) -> dict[str, Tensor]:
+        """Outputs of layers inside the image tower, fp32.
+
+        Args:
+            pixels: RGB in [0, 1], not resized.
+            names: of a ResNet ``stem``, ``layer1`` .. ``layer4`` (``[batch, channels, rows, columns]``); of a ViT
+                block indices or ``block0`` .. (``[batch, 1 + patches, width]``, class token first); of both
+                ``embedding`` (``[batch, dim]``, not normalised).
+            normalise: subtract the encoder's mean and divide by its standard deviation.
+
+        Returns:
+            Name as given, as text, to tensor. Differentiable with respect to ``pixels``.
+
+        Raises:
+            ConfigError: if a name does not exist.
+
+        >>> import clipzoo
+        >>> sorted(clipzoo.load_clip("tiny-rn").layers(torch.rand(1, 3, 64, 64), ["layer2", "layer3"]))
+        ['layer2', 'layer3']
+        """
+        with self._arithmetic():
+            found = layer_features(self.model.visual, self._prepared(pixels, normalise), names, self._kind)
+        return {name: value.float() for name, value in found.items()}
+
+    def saliency(
+        self,
+        pixels: Float[Tensor, "batch 3 height width"],
+        target: Float[Tensor, "batch dim"] | None = None,
+        *,
+        normalise: bool = True,
+    ) -> Float[Tensor, "batch height width"]:
+        """Where the encoder looks, in [0, 1]: attention of a ViT's class token, Grad-CAM of a ResNet.
+
+        Args:
+            pixels: RGB in [0, 1], not resized.
+            target: for a ResNet, the unit row (of a sentence, say) that the map explains; default the image's own.
+            normalise: subtract the encoder's mean and divide by its standard deviation.
+
+        Raises:
+            ConfigError: if the encoder has none, or a ViT is given a target.
+        """
+        with self._arithmetic():
+            return saliency_maps(self.model.visual, self._prepared(pixels, normalise), self._kind, target)
+
+    def embed_tokens(self, tokens: Tensor) -> Float[Tensor, "sentences length width"]:
+        """Token embeddings of ids from :meth:`tokenise`, to be changed (learned prompts) and encoded."""
+        return embed_tokens(self.model, tokens.to(self.device))
+
+    def encode_embedded(
+        self, embedded: Float[Tensor, "sentences length width"], tokens: Tensor
+    ) -> Float[Tensor, "sentences dim"]:
+        """Unit rows of sentences given as token embeddings; gradients flow to ``embedded``.
+
+        Args:
+            embedded: from :meth:`embed_tokens`, with learned vectors in the place of some tokens (CoOp).
+            tokens: the ids ``[sentences, length]`` whose end tokens say where each sentence ends.
+
+        Raises:
+            ConfigError: if the text tower has another form (a Hugging Face model, CoCa's class token).
+            DataError: if the shapes do not agree.
+
+        >>> import clipzoo
+        >>> clip = clipzoo.load_clip("tiny")
+        >>> tokens = clip.tokenise(["a red circle"])
+        >>> bool(torch.allclose(clip.encode_embedded(clip.embed_tokens(tokens), tokens), clip.encode_text(["a red circle"]), atol=1e-6))
+        True
+        """
+        with self._arithmetic():
+            return unit_rows(encode_embedded(self.model, embedded, tokens.to(self.device)))
 
     def encode_text(
         self, sentences: Sequence[str], *, truncate: bool = False, batch_size: int = 256
@@ -220,7 +353,3 @@ class FrozenCLIP(nn.Module):
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, _TYPES[self.precision])
-
-
-_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clipzoo.encoders.frozen import FrozenCLIP
 from clipzoo.encoders.tiny_files import TINY_NAMES, read_tiny
@@ -17,15 +17,24 @@ from clipzoo.errors import ConfigError, WeightsError, closest_matches
 from clipzoo.paths import offline
 
 
-def load_clip(name: str = "tiny", device: str | torch.device = "auto", precision: str = "fp32") -> FrozenCLIP:
+def load_clip(
+    name: str = "tiny", device: str | torch.device = "auto", precision: str = "fp32", compile: bool = False
+) -> FrozenCLIP:
     """Load a frozen CLIP.
 
     Args:
-        name: ``"tiny"`` or ``"tiny-rn"`` (bundled, for demos and tests), ``"ViT-B-32/openai"`` (an open_clip
-            architecture and one of its weight tags), ``"hf-hub:organisation/model"``, or a folder that holds
-            ``open_clip_config.json`` and ``open_clip_model.safetensors``.
+        name: one of
+
+            - ``"tiny"``, ``"tiny-rn"``: bundled, for demos and tests;
+            - ``"ViT-B-32/openai"``: an open_clip architecture and one of its weight tags;
+            - ``"ViT-B-32/random"``: an open_clip architecture, untrained (seed 0), to measure speed with;
+            - ``"ViT-B-32:weights.safetensors"``: an architecture and a file (``.safetensors``, or a state dict in
+              ``.pt``, which is read without executing anything in it);
+            - ``"hf-hub:organisation/model"``;
+            - a folder that holds ``open_clip_config.json`` and ``open_clip_model.safetensors``.
         device: ``"auto"`` takes CUDA, then MPS, then the CPU.
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``, see :class:`FrozenCLIP`.
+        compile: pass the image tower through ``torch.compile``; the first batch of each shape then takes longer.
 
     Raises:
         ConfigError: if the name, the device or the precision does not exist.
@@ -37,21 +46,37 @@ def load_clip(name: str = "tiny", device: str | torch.device = "auto", precision
     target = choose_device(device)
     if name in TINY_NAMES:
         model, tokenizer, known = _load_tiny(name)
-        return FrozenCLIP(model, tokenizer, name, precision=precision, known_tokens=known).to(target)
+    else:
+        (model, tokenizer), known = _load(name), None
+    clip = FrozenCLIP(model, tokenizer, name, precision=precision, known_tokens=known).to(target)
+    if compile:
+        clip.model.visual.compile()  # type: ignore[union-attr, operator]
+    return clip
+
+
+def _load(name: str) -> tuple[nn.Module, Any]:
     if name.startswith("hf-hub:"):
-        model, tokenizer = _open_clip(name, None, name)
-    elif Path(name).expanduser().is_dir():
-        folder = Path(name).expanduser()
-        if not (folder / "open_clip_config.json").is_file():
+        return _open_clip(name, None, name)
+    architecture, colon, file = name.partition(":")
+    if colon and len(architecture) > 1:  # one letter is a drive
+        return _from_file(_architecture(architecture, name), Path(file).expanduser(), name)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "open_clip_config.json").is_file():
             raise WeightsError(
                 f"the folder {name} holds no open_clip_config.json",
                 expected="open_clip_config.json and open_clip_model.safetensors",
             )
-        model, tokenizer = _open_clip(f"local-dir:{folder}", None, name)
-    else:
-        architecture, tag = _split(name)
-        model, tokenizer = _open_clip(architecture, tag, name)
-    return FrozenCLIP(model, tokenizer, name, precision=precision).to(target)
+        return _open_clip(f"local-dir:{path}", None, name)
+    if path.is_file():
+        raise WeightsError(
+            f"the file {name} does not say which architecture it is",
+            expected="ARCHITECTURE:FILE, or a folder with open_clip_config.json beside the weights",
+            hint=f"model=ViT-B-32:{name}",
+        )
+    if name.endswith("/random"):
+        return _untrained(_architecture(name.removesuffix("/random"), name))
+    return _open_clip(*_split(name), name)
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:
@@ -126,21 +151,29 @@ def _mean_std(config: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, .
     return tuple(preprocess["mean"]), tuple(preprocess["std"])
 
 
+def _architecture(architecture: str, name: str) -> str:
+    import open_clip
+
+    architectures = open_clip.list_models()
+    if architecture in architectures:
+        return architecture
+    if any(mark in name for mark in ("\\", ".safetensors", ".pt")) or name.startswith((".", "/", "~")):
+        raise WeightsError(
+            f"no folder {name}", expected="a folder with open_clip_config.json and open_clip_model.safetensors"
+        )
+    raise ConfigError(
+        f'no encoder called "{name}"',
+        closest=closest_matches(architecture, [*TINY_NAMES, *architectures]),
+        expected="tiny, tiny-rn, ARCHITECTURE/TAG of open_clip, ARCHITECTURE:FILE, hf-hub:ORGANISATION/MODEL, or a "
+        "folder",
+    )
+
+
 def _split(name: str) -> tuple[str, str]:
     import open_clip
 
     architecture, _, tag = name.partition("/")
-    architectures = open_clip.list_models()
-    if architecture not in architectures:
-        if any(mark in name for mark in ("\\", ".safetensors", ".pt")) or name.startswith((".", "/", "~")):
-            raise WeightsError(
-                f"no folder {name}", expected="a folder with open_clip_config.json and open_clip_model.safetensors"
-            )
-        raise ConfigError(
-            f'no encoder called "{name}"',
-            closest=closest_matches(architecture, [*TINY_NAMES, *architectures]),
-            expected="tiny, tiny-rn, ARCHITECTURE/TAG of open_clip, hf-hub:ORGANISATION/MODEL, or a folder",
-        )
+    _architecture(architecture, name)
     tags = open_clip.list_pretrained_tags_by_model(architecture)
     if tag not in tags:
         raise ConfigError(
@@ -150,6 +183,102 @@ def _split(name: str) -> tuple[str, str]:
             hint=f"model={architecture}/{tags[0]}" if tags else None,
         )
     return architecture, tag
+
+
+def _untrained(architecture: str) -> tuple[nn.Module, Any]:
+    import open_clip
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = open_clip.create_model(architecture, pretrained=None, pretrained_text=False)
+    return model, _tokenizer(architecture)
+
+
+def _tokenizer(architecture: str) -> Any:
+    import open_clip
+
+    try:
+        return open_clip.get_tokenizer(architecture)
+    except Exception as error:
+        if not offline():
+            raise WeightsError(
+                f"the tokenizer of {architecture} cannot be had: {' '.join(str(error).split())[:300]}",
+                hint="load it once with a network",
+            ) from error
+        return _NoTokenizer(architecture)
+
+
+class _NoTokenizer:
+    """Stands where a tokenizer would have to be fetched: images can be encoded without it."""
+
+    def __init__(self, architecture: str) -> None:
+        self.architecture = architecture
+
+    def __call__(self, sentences: list[str]) -> Tensor:
+        raise WeightsError(
+            f"the tokenizer of {self.architecture} is not in the local cache, and the network is forbidden",
+            hint="load it once with a network",
+        )
+
+
+def _from_file(architecture: str, path: Path, name: str) -> tuple[nn.Module, Any]:
+    import open_clip
+
+    if not path.is_file():
+        raise WeightsError(f"no file {path}", expected="a .safetensors or .pt file of weights")
+    state = read_state(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = open_clip.create_model(architecture, pretrained=None, pretrained_text=False)
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the weights in {path} do not fit {architecture}: {' '.join(str(error).split())[:300]}"
+        ) from error
+    if missing or unexpected:
+        raise WeightsError(
+            f"the weights in {path} do not fit {architecture}: {len(missing)} tensors are missing "
+            f"({', '.join(missing[:3])}), {len(unexpected)} are unknown ({', '.join(unexpected[:3])})",
+            expected=f"a state dict of open_clip's {architecture}",
+        )
+    return model, _tokenizer(architecture)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, with nothing in it executed.
+
+    Args:
+        path: ``.safetensors``, or a PyTorch file that holds a state dict (also under ``state_dict``; a ``module.``
+            before every name is dropped, and the position ids and sizes of older files are left out).
+
+    Raises:
+        WeightsError: if the file cannot be read so.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path} is no safetensors file, or is damaged: {error}",
+            hint="a pickle that was renamed stays a pickle: give it its own name, .pt",
+        ) from error
+    except Exception as error:
+        raise WeightsError(
+            f"{path} cannot be read as plain tensors: {' '.join(str(error).split())[:200]}",
+            expected="a state dict; programs (TorchScript) and pickled objects are not executed",
+            hint="save its state_dict() with safetensors",
+        ) from error
+    if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
+        found = found["state_dict"]
+    if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise WeightsError(f"{path} holds no state dict", expected="a mapping from names to tensors")
+    if found and all(key.startswith("module.") for key in found):
+        found = {key.removeprefix("module."): value for key, value in found.items()}
+    unused = ("input_resolution", "context_length", "vocab_size", "text.transformer.embeddings.position_ids")
+    return {key: value for key, value in found.items() if key not in unused}
 
 
 def _open_clip(architecture: str, tag: str | None, name: str) -> tuple[nn.Module, Any]:
@@ -172,7 +301,9 @@ def _open_clip(architecture: str, tag: str | None, name: str) -> tuple[nn.Module
             model = open_clip.create_model(
                 architecture, pretrained=tag, force_quick_gelu=quick, require_pretrained=True, weights_only=True
             )
-        return model, open_clip.get_tokenizer(architecture)
+        return model, _tokenizer(architecture)
+    except WeightsError:
+        raise
     except Exception as error:
         where = "CLIPZOO_OFFLINE or HF_HUB_OFFLINE is set" if offline() else "they could not be fetched or read"
         raise WeightsError(

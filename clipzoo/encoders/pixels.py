@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from clipzoo.errors import ConfigError, DataError
+from clipzoo.errors import ConfigError, DataError, WeightsError
 
 Resize = Literal["bicubic", "bilinear", "area", "none"]
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def check_pixels(pixels: Tensor) -> None:
@@ -32,33 +37,121 @@ def check_pixels(pixels: Tensor) -> None:
         )
 
 
-def fit_to_square(pixels: Float[Tensor, "batch 3 height width"], size: int, resize: Resize) -> Tensor:
-    """The short side resized to ``size`` and the middle cut out, as CLIP was trained.
+def check_range(pixels: Tensor) -> None:
+    """Refuse pixels that cannot be in [0, 1]: NaN, or 0..255 that were only cast to float.
+
+    Up to 16 is let through: generators overshoot, and optimised pixels wander. Pixels that are already on an
+    accelerator are not looked at, which would make every step of an optimisation wait for the device.
+
+    Raises:
+        DataError: naming what was found.
+    """
+    if pixels.device.type != "cpu":
+        return
+    low, high = (float(value) for value in pixels.detach().aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        bad = (~torch.isfinite(pixels.detach())).flatten(1).any(1).nonzero().flatten().tolist()
+        raise DataError(f"images {bad[:8]} of the batch hold NaN or infinite pixels")
+    if max(abs(low), high) > 16:
+        raise DataError(
+            f"pixels run from {low:.4g} to {high:.4g}: probably 0..255", expected="[0, 1]", hint="pixels / 255"
+        )
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an encoder was trained to see images; it travels with the weights.
+
+    Args:
+        size: side of the square that the tower takes, px.
+        mean: subtracted from each channel of pixels in [0, 1].
+        std: each channel is divided by it after that.
+        interpolation: ``"bicubic"`` or ``"bilinear"``, antialiased.
+        fit: ``"shortest"`` (short side, then the middle square), ``"squash"`` (both sides) or ``"longest"`` (long
+            side, then a border of ``fill``).
+        fill: value of that border, 0 to 1.
+    """
+
+    size: int
+    mean: tuple[float, ...] = CLIP_MEAN
+    std: tuple[float, ...] = CLIP_STD
+    interpolation: str = "bicubic"
+    fit: str = "shortest"
+    fill: float = 0.0
+
+    @classmethod
+    def of(cls, visual: Any) -> Preprocessing:
+        """What an open_clip image tower says of itself.
+
+        Raises:
+            WeightsError: if it takes no square images.
+        """
+        told = dict(getattr(visual, "preprocess_cfg", None) or {})
+        size = visual.image_size
+        height, width = size if isinstance(size, tuple | list) else (size, size)
+        if height != width:
+            raise WeightsError(f"the image tower takes {height} x {width} pixels", expected="a square")
+        fill = told.get("fill_color", 0) or 0
+        return cls(
+            int(height),
+            tuple(told.get("mean") or getattr(visual, "image_mean", None) or CLIP_MEAN),
+            tuple(told.get("std") or getattr(visual, "image_std", None) or CLIP_STD),
+            told.get("interpolation") or "bicubic",
+            told.get("resize_mode") or "shortest",
+            (fill[0] if isinstance(fill, tuple | list) else fill) / 255,
+        )
+
+    @property
+    def identity(self) -> str:
+        """One line that two encoders share exactly if they treat pixels alike."""
+        mean, std = (",".join(f"{value:.6g}" for value in part) for part in (self.mean, self.std))
+        fit = {"shortest": "centre-crop"}.get(self.fit, self.fit)
+        return f"{self.interpolation}-antialias,{fit},{self.size},mean={mean},std={std}"
+
+
+def fit_pixels(
+    pixels: Float[Tensor, "batch 3 height width"], preprocessing: Preprocessing, resize: Resize | None = None
+) -> Float[Tensor, "batch 3 size size"]:
+    """Images of any size as the square that an encoder takes.
 
     Args:
         pixels: images of any size.
-        size: side of the square in pixels.
-        resize: interpolation, always antialiased where it shrinks; ``"none"`` takes the pixels as they are.
+        preprocessing: of the encoder.
+        resize: interpolation instead of the encoder's own, antialiased where it shrinks; ``"area"`` averages over
+            windows; ``"none"`` takes the pixels as they are.
 
     Raises:
         ConfigError: if ``resize`` is unknown.
-        DataError: if ``resize`` is ``"none"`` and the images are not ``size`` a side.
+        DataError: if ``resize`` is ``"none"`` and the images have another size.
     """
+    size = preprocessing.size
     height, width = pixels.shape[-2:]
-    if resize not in ("bicubic", "bilinear", "area", "none"):
+    if resize not in (None, "bicubic", "bilinear", "area", "none"):
         raise ConfigError(f'no resize called "{resize}"', expected="bicubic, bilinear, area or none")
     if (height, width) == (size, size):
         return pixels
     if resize == "none":
         raise DataError(f"the images are {height} x {width} and resize is none", expected=f"{size} x {size} pixels")
+    kernel = resize or preprocessing.interpolation
+    if preprocessing.fit == "squash":
+        return _resized(pixels, (size, size), kernel)
+    if preprocessing.fit == "longest":
+        scale = size / max(height, width)
+        pixels = _resized(pixels, (max(1, round(height * scale)), max(1, round(width * scale))), kernel)
+        below, right = size - pixels.shape[-2], size - pixels.shape[-1]
+        border = (right // 2, right - right // 2, below // 2, below - below // 2)
+        return F.pad(pixels, border, value=preprocessing.fill)
     scale = size / min(height, width)
-    target = (max(size, round(height * scale)), max(size, round(width * scale)))
-    if resize == "area":
-        pixels = F.interpolate(pixels, size=target, mode="area")
-    else:
-        pixels = F.interpolate(pixels, size=target, mode=resize, align_corners=False, antialias=True)
-    top, left = (target[0] - size) // 2, (target[1] - size) // 2
+    # The long side is cut down, not rounded, as torchvision does it.
+    pixels = _resized(pixels, (max(size, int(height * scale)), max(size, int(width * scale))), kernel)
+    top, left = round((pixels.shape[-2] - size) / 2), round((pixels.shape[-1] - size) / 2)
     return pixels[..., top : top + size, left : left + size]
+
+
+def _resized(pixels: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
+    if kernel == "area":
+        return F.interpolate(pixels, size=size, mode="area")
+    return F.interpolate(pixels, size=size, mode=kernel, align_corners=False, antialias=True)
 
 
 def normalise_pixels(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
