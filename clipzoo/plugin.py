@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from clipzoo.catalogue import SUMMARIES
 from clipzoo.errors import MissingExtra, PluginError, UsageError, closest_matches
 
 if TYPE_CHECKING:
@@ -379,6 +380,8 @@ def _reference(entry: importlib.metadata.EntryPoint) -> PluginRef:
     try:
         meta = distribution.metadata if distribution is not None else {}
         version, summary = meta.get("Version") or "?", meta.get("Summary") or ""
+        if name.startswith("clipzoo"):
+            summary = SUMMARIES.get(entry.name, summary)
         return PluginRef(entry.name, name, version, summary, entry, _missing_requirements(distribution))
     except Exception as error:
         return PluginRef(entry.name, name, "?", "", entry, broken=f"its METADATA cannot be read ({_one_line(error)})")

@@ -109,3 +109,12 @@ def clipzoo_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real files that ``CLIPZOO_TEST_DATA`` names."""
+    folder = Path(os.environ.get("CLIPZOO_TEST_DATA", "nowhere")).expanduser()
+    if not folder.is_dir():
+        pytest.skip("CLIPZOO_TEST_DATA names no folder of real files")
+    return folder

@@ -254,7 +254,8 @@ class FrozenCLIP(nn.Module):
         >>> import clipzoo
         >>> clip = clipzoo.load_clip("tiny")
         >>> tokens = clip.tokenise(["a red circle"])
-        >>> bool(torch.allclose(clip.encode_embedded(clip.embed_tokens(tokens), tokens), clip.encode_text(["a red circle"]), atol=1e-6))
+        >>> rows = clip.encode_embedded(clip.embed_tokens(tokens), tokens)
+        >>> bool(torch.allclose(rows, clip.encode_text(["a red circle"]), atol=1e-6))
         True
         """
         with self._arithmetic():

@@ -57,3 +57,47 @@ def contact_sheet(
             sheet.paste(cell.resize((cell_px, cell_px), Image.Resampling.BICUBIC), (x, y))
             draw.rectangle((x - 1, y - 1, x + cell_px, y + cell_px), outline=225)
     return sheet
+
+
+def captioned_sheet(cells: Sequence[tuple[Image.Image, str]], columns: int = 6, cell_px: int = 150) -> Image.Image:
+    """Pictures in a grid on white, each with a line or two below it.
+
+    Args:
+        cells: picture and caption; a picture keeps its proportions.
+        columns: in a row.
+        cell_px: side of the square that a picture is fitted into.
+
+    Raises:
+        DataError: if there is no picture.
+    """
+    if not cells:
+        raise DataError("a sheet of no pictures")
+    columns = min(columns, len(cells))
+    rows = -(-len(cells) // columns)
+    gap, below = 10, 36
+    font = ImageFont.load_default(12)
+    sheet = Image.new("RGB", (gap + columns * (cell_px + gap), gap + rows * (cell_px + below + gap)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for place, (picture, caption) in enumerate(cells):
+        x = gap + place % columns * (cell_px + gap)
+        y = gap + place // columns * (cell_px + below + gap)
+        factor = cell_px / max(picture.size)
+        size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+        kernel = Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.BICUBIC
+        fitted = picture.convert("RGB").resize(size, kernel)
+        sheet.paste(fitted, (x + (cell_px - size[0]) // 2, y + (cell_px - size[1]) // 2))
+        draw.rectangle((x - 1, y - 1, x + cell_px, y + cell_px), outline=(225, 225, 225))
+        text = "\n".join(_wrapped(caption, font, cell_px)[:2])
+        draw.multiline_text((x + cell_px / 2, y + cell_px + 4), text, (60, 60, 60), font, "ma", align="center")
+    return sheet
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

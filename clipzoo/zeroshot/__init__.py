@@ -1,0 +1,1 @@
+"""The plugin ``zeroshot``: classify images with sentences, probes and few-shot heads."""
