@@ -32,8 +32,11 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="clipzoo")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def cli(debug: bool) -> None:
+@click.option("--offline", is_flag=True, help="Make no connection at all.")
+def cli(debug: bool, offline: bool) -> None:
     """What people build on a frozen CLIP."""
+    if offline:
+        _go_offline()
     if debug:
         os.environ["CLIPZOO_DEBUG"] = "1"
 
@@ -45,9 +48,12 @@ _OPEN = {"ignore_unknown_options": True, "allow_extra_args": True}
 @click.argument("plugin")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this folder.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no table.")
+@click.option("--offline", is_flag=True, help="Make no connection at all.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.argument("settings", nargs=-1, type=click.UNPROCESSED)
-def run(plugin: str, resume: Path | None, quiet: bool, debug: bool, settings: tuple[str, ...]) -> None:
+def run(
+    plugin: str, resume: Path | None, quiet: bool, offline: bool, debug: bool, settings: tuple[str, ...]
+) -> None:
     r"""Run PLUGIN with SETTINGS, each as key=value or --key value.
 
     \b
@@ -56,6 +62,8 @@ def run(plugin: str, resume: Path | None, quiet: bool, debug: bool, settings: tu
     """
     if debug:
         os.environ["CLIPZOO_DEBUG"] = "1"
+    if offline:
+        _go_offline()
     from clipzoo.plugin import find_plugin
 
     found = find_plugin(plugin).load()
@@ -250,6 +258,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _maybe_traceback()
         code = 1
     sys.exit(code if isinstance(code, int) else 0 if code is None else 1)
+
+
+def _go_offline() -> None:
+    os.environ["CLIPZOO_OFFLINE"] = os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def _maybe_traceback() -> None:

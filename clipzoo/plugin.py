@@ -61,6 +61,7 @@ class Settings:
     seed: int = option(0, help="seed of every random choice of the run", minimum=0)
     device: str = option("auto", help="auto, cpu, cuda, cuda:1, mps")
     precision: str = option("fp32", help="arithmetic of the encoder", choices=("fp32", "bf16", "fp16"))
+    compile: bool = option(False, help="pass the image tower through torch.compile")
     batch_size: int = option(32, help="items a batch", minimum=1)
     out: str = option("runs", help="folder that receives the run folder")
 

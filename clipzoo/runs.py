@@ -151,7 +151,8 @@ class RunContext:
         """The encoder named by ``settings.model``, loaded at the first use."""
         from clipzoo.encoders import load_clip
 
-        return load_clip(self._settings.model, device=self.device, precision=self._settings.precision)
+        chosen = self._settings
+        return load_clip(chosen.model, device=self.device, precision=chosen.precision, compile=chosen.compile)
 
     @property
     def fingerprint(self) -> str | None:

@@ -369,3 +369,26 @@ def test_generator_output_a_little_out_of_range_is_taken(clip) -> None:
 @pytest.mark.parametrize("text", ["", "   "])
 def test_an_empty_sentence_is_a_sentence(clip, text) -> None:
     assert torch.isfinite(clip.encode_text([text])).all()
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32/openai", "RN50/openai", "hf-hub:timm/nothing", "ViT-B-16-SigLIP/webli"])
+def test_offline_makes_no_connection(name, monkeypatch, tmp_path) -> None:
+    import socket
+
+    def refused(*_: object, **__: object):
+        pytest.fail("a connection was tried")
+
+    monkeypatch.setenv("CLIPZOO_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    with pytest.raises(WeightsError, match="CLIPZOO_OFFLINE"):
+        load_clip(name, device="cpu")
+
+
+def test_compiled_encoders_keep_their_fingerprint(monkeypatch) -> None:
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, *_, **__: compiled.append(type(self).__name__))
+    assert load_clip("tiny", device="cpu", compile=True).fingerprint == load_clip("tiny", device="cpu").fingerprint
+    assert compiled == ["VisionTransformer"]

@@ -1,7 +1,8 @@
 import pytest
+import torch
 
 from clipzoo.errors import ConfigError, DataError
-from clipzoo.prompts import class_prompts, template_set
+from clipzoo.prompts import class_prompts, merge_names, split_names, template_set
 
 
 def test_imagenet_templates_come_from_open_clip() -> None:
@@ -35,3 +36,29 @@ def test_bad_templates_are_refused() -> None:
         class_prompts(["cat"], ["a cat"])
     with pytest.raises(DataError, match="no sentences for: dog"):
         class_prompts(["dog"], {"dogs": ["a dog"]})
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("imagenet-80", 80), ("imagenet-7", 7), ("cifar", 18), ("satellite", 3), ("textures", 8), ("aircraft", 2), ("food", 1)],
+)
+def test_published_sets_have_their_size(name, count) -> None:
+    templates = template_set(name)
+    texts = [t.replace("{}", "cat") if isinstance(t, str) else t("cat") for t in templates]
+    assert len(set(texts)) == count and all("cat" in text and "  " not in text for text in texts)
+
+
+def test_classes_with_several_names() -> None:
+    names, index = split_names(["person, man", ["tv", "television"], "dog"])
+    assert names == ["person", "man", "tv", "television", "dog"] and index == [0, 0, 1, 1, 2]
+    scores = torch.rand(2, 5, 3)
+    best = merge_names(scores, index, dim=1)
+    expected = torch.stack([scores[:, :2].amax(1), scores[:, 2:4].amax(1), scores[:, 4]], 1)
+    torch.testing.assert_close(best, expected)
+    mean = merge_names(scores, index, "mean", dim=1)
+    torch.testing.assert_close(mean[:, 0], scores[:, :2].mean(1))
+    for call in (lambda: split_names([]), lambda: split_names(["a", " , "]), lambda: merge_names(scores, index)):
+        with pytest.raises(DataError):
+            call()
+    with pytest.raises(ConfigError):
+        merge_names(scores, index, "median", dim=1)

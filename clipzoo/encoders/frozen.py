@@ -30,6 +30,7 @@ from clipzoo.encoders.towers import Kind, tower_kind
 from clipzoo.errors import ConfigError, DataError
 from clipzoo.prompts import Templates, class_prompts
 
+_SENTENCES_AT_ONCE = 2048
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -337,10 +338,17 @@ class FrozenCLIP(nn.Module):
 
     @torch.no_grad()
     def _classifier(self, prompts: Mapping[str, Sequence[str]]) -> Tensor:
-        flat = [sentence for sentences in prompts.values() for sentence in sentences]
-        distinct = list(dict.fromkeys(flat))
-        rows = dict(zip(distinct, self.encode_text(distinct), strict=True))
-        means = [torch.stack([rows[sentence] for sentence in sentences]).mean(0) for sentences in prompts.values()]
+        """Rows of some classes at a time: memory does not grow with their number times that of the sentences."""
+        means: list[Tensor] = []
+        waiting: list[Sequence[str]] = []
+        for number, sentences in enumerate(prompts.values(), start=1):
+            waiting.append(sentences)
+            if sum(map(len, waiting)) >= _SENTENCES_AT_ONCE or number == len(prompts):
+                distinct = list(dict.fromkeys(sentence for group in waiting for sentence in group))
+                place = {sentence: row for row, sentence in enumerate(distinct)}
+                rows = self.encode_text(distinct)
+                means += [rows[[place[sentence] for sentence in group]].mean(0) for group in waiting]
+                waiting = []
         return unit_rows(torch.stack(means))
 
     def unknown_words(self, text: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from importlib import resources
 from pathlib import Path
@@ -55,6 +56,8 @@ def load_clip(
 
 
 def _load(name: str) -> tuple[nn.Module, Any]:
+    if offline():
+        _forbid_network()
     if name.startswith("hf-hub:"):
         return _open_clip(name, None, name)
     architecture, colon, file = name.partition(":")
@@ -149,6 +152,14 @@ def _load_tiny(name: str) -> tuple[nn.Module, Any, frozenset[int]]:
 def _mean_std(config: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     preprocess = config["preprocess_cfg"]
     return tuple(preprocess["mean"]), tuple(preprocess["std"])
+
+
+def _forbid_network() -> None:
+    """Hub clients read their switch when they are imported, which may have happened before it was set."""
+    import huggingface_hub.constants as hub
+
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    hub.HF_HUB_OFFLINE = True
 
 
 def _architecture(architecture: str, name: str) -> str:

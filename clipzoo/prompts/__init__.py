@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 
 from clipzoo.errors import ConfigError, DataError, closest_matches
+from clipzoo.prompts.names import merge_names, split_names
+from clipzoo.prompts.sets import TEMPLATE_SETS, Template, template_set
 
-Templates = str | Sequence[str | Callable[[str], str]] | Mapping[str, Sequence[str]]
+Templates = str | Sequence[Template] | Mapping[str, Sequence[str]]
 
-# Found by forward selection on ImageNet (the CLIP notebooks): better than all 80 for small models.
-_IMAGENET_7 = (
-    "itap of a {}.",
-    "a bad photo of the {}.",
-    "a origami {}.",
-    "a photo of the large {}.",
-    "a {} in a video game.",
-    "art of the {}.",
-    "a photo of the small {}.",
-)
-_SETS: dict[str, tuple[str, ...]] = {
-    "name": ("{}",),
-    "photo": ("a photo of a {}.",),
-    "imagenet-7": _IMAGENET_7,
-    "pointclip-zero-shot": ("point cloud depth map of a {}.",),
-    "pointclip-few-shot": ("point cloud of a big {}.",),
-}
-TEMPLATE_SETS = (*_SETS, "imagenet-80")
-"""Names that :func:`template_set` knows."""
-
-
-@lru_cache
-def template_set(name: str) -> tuple[str | Callable[[str], str], ...]:
-    """The templates called ``name``.
-
-    Raises:
-        ConfigError: if no set is called so.
-
-    >>> template_set("photo")
-    ('a photo of a {}.',)
-    """
-    if name == "imagenet-80":
-        from open_clip import OPENAI_IMAGENET_TEMPLATES  # heavy; and the list is its to keep
-
-        return tuple(OPENAI_IMAGENET_TEMPLATES)
-    if name in _SETS:
-        return _SETS[name]
-    raise ConfigError(
-        f'no templates called "{name}"',
-        closest=closest_matches(name, TEMPLATE_SETS),
-        expected=f"{', '.join(TEMPLATE_SETS)}, or a list of sentences with {{}} for the class name",
-    )
-
+__all__ = [
+    "TEMPLATE_SETS",
+    "Template",
+    "Templates",
+    "class_prompts",
+    "clean_name",
+    "merge_names",
+    "split_names",
+    "template_set",
+]
 
 def clean_name(name: str) -> str:
     """A class name as it stands in a sentence.
