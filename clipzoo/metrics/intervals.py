@@ -1,56 +1,64 @@
-"""How sure a mean is."""
+"""How sure a mean is: bootstrap intervals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from clipzoo.errors import ConfigError, DataError
 
-_CHUNK = 4_000_000
+_FEW = 256  # distinct values up to which counting them is faster than drawing items
+
+
+class Interval(NamedTuple):
+    """A mean with its interval.
+
+    Args:
+        low: lower end.
+        mean: of the values.
+        high: upper end.
+    """
+
+    low: float
+    mean: float
+    high: float
 
 
 def bootstrap_interval(
-    values: Sequence[float] | NDArray[np.floating],
-    level: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean (Efron 1979).
+    values: Sequence[float] | np.ndarray, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap interval of a mean (Efron 1979), of an accuracy for instance.
 
     Args:
-        values: one number an item, for example 1 where an answer is right and 0 where it is wrong.
-        level: share of resampled means that lie between the two ends.
-        resamples: how many; 2000 give ends that are good to about a twentieth of the interval.
-        seed: of the resampling.
-
-    Returns:
-        Lower and upper end.
+        values: one an item: 1 and 0 for right and wrong, or any score.
+        level: probability that the interval is meant to hold, between 0 and 1.
+        resamples: how many samples with replacement are drawn.
+        seed: of the draws.
 
     Raises:
-        DataError: if there are no values, or one is not finite.
-        ConfigError: if ``level`` is outside 0 .. 1 or there are no resamples.
+        ConfigError: if ``level`` or ``resamples`` is out of range.
+        DataError: if there are no values or one is not finite.
 
-    >>> bootstrap_interval([1.0, 1.0, 1.0])
-    (1.0, 1.0)
+    >>> low, mean, high = bootstrap_interval([1] * 80 + [0] * 20)
+    >>> mean, 0.70 < low < 0.75, 0.85 < high < 0.90
+    (0.8, True, True)
     """
-    array = np.asarray(values, dtype=np.float64)
-    if array.ndim != 1 or not len(array) or not np.isfinite(array).all():
-        raise DataError(f"values of the shape {array.shape}", expected="one finite number an item, at least one")
     if not 0 < level < 1 or resamples < 1:
-        raise ConfigError(f"level={level}, resamples={resamples}", expected="a level in 0 .. 1 and a resample")
-    generator = np.random.default_rng(seed)
-    found, count = np.unique(array, return_counts=True)
-    if len(found) * 8 < len(array):
-        # Right or wrong: a resample is a multinomial draw of the values, however many items there are.
-        draws = generator.multinomial(len(array), count / len(array), resamples)
-        means = draws @ found / len(array)
+        raise ConfigError(f"level {level} and {resamples} resamples", expected="0 < level < 1, at least one resample")
+    items = np.asarray(values, dtype=np.float64).ravel()
+    if not len(items):
+        raise DataError("no values", expected="at least one")
+    if not np.isfinite(items).all():
+        raise DataError(f"{int((~np.isfinite(items)).sum())} of {len(items)} values are NaN or infinite")
+    random = np.random.default_rng(seed)
+    distinct, counts = np.unique(items, return_counts=True)
+    if len(distinct) <= _FEW:
+        # How often each value is drawn is multinomial: the same distribution without drawing every item.
+        means = random.multinomial(len(items), counts / len(items), size=resamples) @ distinct / len(items)
     else:
-        step = max(1, _CHUNK // len(array))
-        parts = [min(step, resamples - start) for start in range(0, resamples, step)]
-        means = np.concatenate([array[generator.integers(len(array), size=(n, len(array)))].mean(1) for n in parts])
-    edge = (1 - level) / 2
-    low, high = np.quantile(means, [edge, 1 - edge])
-    return float(low), float(high)
+        means = np.array([items[random.integers(len(items), size=len(items))].mean() for _ in range(resamples)])
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(low), float(items.mean()), float(high))

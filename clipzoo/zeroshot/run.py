@@ -166,7 +166,7 @@ def _measured(
     compared = []
     for head, score in scores.items():
         right = (score.probabilities.argmax(-1) == shown.labels).double().numpy()
-        low, high = bootstrap_interval(right, seed=settings.seed)
+        low, _, high = bootstrap_interval(right, seed=settings.seed)
         compared.append({"head": head, "top-1": right.mean(), "low": low, "high": high, "chosen": score.told})
     counts = confusion_matrix([order[0] for order in ranked], labels, len(names))
     recall = class_recall(counts)
