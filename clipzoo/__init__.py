@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clipzoo import data, errors
+    from clipzoo import data, errors, heads, images, losses, metrics, prompts, store
     from clipzoo.api import run
     from clipzoo.encoders import FrozenCLIP, load_clip
     from clipzoo.plugin import (
@@ -36,7 +36,7 @@ _HOMES = {
         "clipzoo.plugin",
     ),
 }
-_MODULES = ("data", "errors", "images", "prompts")
+_MODULES = ("data", "errors", "heads", "images", "losses", "metrics", "prompts", "store")
 
 __all__ = [
     "Artifact",
@@ -52,12 +52,16 @@ __all__ = [
     "__version__",
     "data",
     "errors",
+    "heads",
     "images",
     "load_clip",
+    "losses",
+    "metrics",
     "option",
     "plugins",
     "prompts",
     "run",
+    "store",
 ]
 
 

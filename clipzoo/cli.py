@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from clipzoo.embed_command import embed
 from clipzoo.errors import ClipzooError, ConfigError, UsageError, closest_matches
 
 
@@ -40,6 +41,8 @@ def cli(debug: bool, offline: bool) -> None:
     if debug:
         os.environ["CLIPZOO_DEBUG"] = "1"
 
+
+cli.add_command(embed)
 
 _OPEN = {"ignore_unknown_options": True, "allow_extra_args": True}
 
