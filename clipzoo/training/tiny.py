@@ -13,9 +13,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,19 @@ import click
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from clipzoo.data.scenes import Caption, Scene, scene_dataset, truth_matrix
+from clipzoo.data.scenes import (
+    COLOURS,
+    INK,
+    NEUTRAL_TEMPLATES,
+    PLAIN,
+    SHAPES,
+    Caption,
+    Scene,
+    scene_dataset,
+    truth_matrix,
+)
 from clipzoo.data.shapes import CATEGORIES
 from clipzoo.encoders.loading import build_model, build_tokenizer
 from clipzoo.encoders.pixels import normalise_pixels, unit_rows
@@ -81,6 +93,9 @@ class Recipe:
     """Share of the scenes that hold one object."""
     first_caption_share: float = 0.5
     """How often a scene is told by the caption that names everything in it, rather than by any of its captions."""
+    grey_share: float = 0.2
+    """Share of the scenes that lose their colours: only what is said of shapes is true of them. A shape that is
+    seen without colour is known in colours it was never shown in."""
     shapes_each: int = 600
     """Shapes of each category; the categories of ModelNet10 have twice as many, being told apart from more."""
     views_each: int = 4
@@ -91,12 +106,21 @@ class Recipe:
 
 
 RECIPES: dict[str, tuple[Recipe, ...]] = {
-    "tiny-rn": (Recipe(),),
+    "tiny-rn": (Recipe(steps=2400, scenes=60_000, single_share=0.6, first_caption_share=0.35),),
     "tiny": (
         Recipe(
             steps=1300, depth_batch=80, scene_batch=96, single_share=0.0, first_caption_share=0.0, patch_dropout=0.4
         ),
         Recipe(steps=1500, seed=1, depth_batch=80, scene_batch=96, learning_rate=1.2e-3, patch_dropout=0.5),
+        Recipe(
+            steps=2800,
+            scenes=60_000,
+            single_share=0.6,
+            first_caption_share=0.35,
+            learning_rate=1e-3,
+            patch_dropout=0.4,
+            average=0.998,
+        ),
     ),
 }
 """Stages of each encoder, in order."""
@@ -109,7 +133,6 @@ class World:
     classes: tuple[str, ...]
     depth: DepthPool
     scenes: list[Scene]
-    pixels: Tensor
 
 
 def make_world(recipe: Recipe, workers: int = 2) -> World:
@@ -118,9 +141,7 @@ def make_world(recipe: Recipe, workers: int = 2) -> World:
     clouds, labels = make_clouds(counts, recipe.seed, workers)
     generator = torch.Generator().manual_seed(recipe.seed)
     depth = render_pool(clouds, labels, recipe.image_size, recipe.views_each, generator)
-    scenes = make_scenes(recipe)
-    pixels = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2).contiguous()
-    return World(tuple(CATEGORIES), depth, scenes, pixels)
+    return World(tuple(CATEGORIES), depth, make_scenes(recipe))
 
 
 def make_scenes(recipe: Recipe) -> list[Scene]:
@@ -134,6 +155,36 @@ def make_scenes(recipe: Recipe) -> list[Scene]:
 
 def _scenes_of(seed: int, count: int, objects: int | None) -> list[Scene]:
     return scene_dataset(count, seed=seed, objects=objects, combinations="train")
+
+
+def without_colour(scene: Scene) -> Scene | None:
+    """The scene as a grey picture, or None where grey on grey could not be seen."""
+    if scene.style == "drawing" or scene.background == "grey":
+        return None
+    grey = np.round(scene.image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    tinted = scene.background in PLAIN and scene.background not in ("white", "black")
+    return replace(
+        scene,
+        image=np.repeat(grey[..., None], 3, axis=2),
+        objects=tuple(replace(thing, colour=INK) for thing in scene.objects),
+        background="white" if tinted else scene.background,
+    )
+
+
+def attribute_captions() -> list[list[Caption]]:
+    """For each shape and each colour alone, every sentence that names it and nothing else."""
+    names = [((_article(shape),), ("object", None, shape, None)) for shape in SHAPES]
+    for colour in COLOURS:
+        phrases = (f"something {colour}", _article(f"{colour} thing"), _article(f"{colour} object"))
+        names.append((phrases, ("object", colour, None, None)))
+    return [
+        [Caption(template.format(phrase), (fact,)) for template in NEUTRAL_TEMPLATES for phrase in phrases]
+        for phrases, fact in names
+    ]
+
+
+def _article(phrase: str) -> str:
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
 def soft_contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, truth: Tensor) -> Tensor:
@@ -166,6 +217,15 @@ class CompactText(nn.Module):
         rows = model.token_embedding.weight.detach()[self.known]
         model.token_embedding = nn.Embedding.from_pretrained(rows.clone(), freeze=False)
 
+    @staticmethod
+    def encode(model: nn.Module, tokens: Tensor) -> Tensor:
+        """The text tower on as many positions as the longest sentence fills: attention is causal."""
+        end = tokens.argmax(1)
+        length = int(end.max()) + 1
+        hidden = model.token_embedding(tokens[:, :length]) + model.positional_embedding[:length]
+        hidden = model.ln_final(model.transformer(hidden, attn_mask=model.attn_mask[:length, :length]))
+        return hidden[torch.arange(len(tokens)), end] @ model.text_projection
+
     def lookup(self, sentences: Sequence[str]) -> Tensor:
         """Compact ids of sentences that were given at construction."""
         return self.tokens[[self.position[sentence] for sentence in sentences]]
@@ -181,9 +241,24 @@ def depth_sentence(template: str, name: str) -> str:
 
 
 def train(
-    name: str, recipe: Recipe, world: World, start: Path | None = None, log_every: int = 50
+    name: str,
+    recipe: Recipe,
+    world: World,
+    start: Path | None = None,
+    log_every: int = 50,
+    keep: Callable[[nn.Module, Tensor], Path] | None = None,
+    keep_every: int = 400,
 ) -> tuple[nn.Module, Tensor]:
     """Train the towers of ``name``, from the file ``start`` on if there is one.
+
+    Args:
+        name: Architecture.
+        recipe: The stage.
+        world: What it learns from.
+        start: Weights of the stage before.
+        log_every: Steps between two lines of the log.
+        keep: Called with the averaged model and its tokens on the way, so that a run that is cut off leaves something.
+        keep_every: Steps between two such calls.
 
     Returns:
         The averaged model, and the ids of the tokens it knows.
@@ -202,6 +277,8 @@ def train(
         [list(dict.fromkeys((t.replace("{}", c), depth_sentence(t, c)))) for t in DEPTH_TEMPLATES] for c in classes
     ]
     scene_text = {caption.text for scene in world.scenes for caption in scene.captions}
+    attributes = attribute_captions()
+    scene_text |= {caption.text for group in attributes for caption in group}
     every = sorted({s for row in depth_text for group in row for s in group} | scene_text)
     if start is not None:
         model.load_state_dict(read_tiny(start, config)[0])
@@ -218,10 +295,11 @@ def train(
     for step in range(recipe.steps):
         if name == "tiny" and step >= (1 - recipe.unmasked_share) * recipe.steps:
             model.visual.patch_dropout.prob = 0.0
-        pixels, sentences, truth = _batch(world, recipe, depth_text, draw)
-        with torch.autocast("cpu", torch.bfloat16):
+        pixels, sentences, truth = _batch(world, recipe, depth_text, attributes, draw)
+        # The fused attention's backward pass is several times slower on a CPU at this size.
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             images = unit_rows(model.encode_image(pixels))
-            texts = unit_rows(model.encode_text(text.lookup(sentences)))
+            texts = unit_rows(text.encode(model, text.lookup(sentences)))
         loss = soft_contrastive_loss(images, texts, model.logit_scale.exp(), truth)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -236,6 +314,8 @@ def train(
             click.echo(
                 f"step {step:5d}  loss {loss.item():.3f}  scale {model.logit_scale.exp().item():.1f}  {spent:.0f} s"
             )
+        if keep is not None and (step + 1) % keep_every == 0:
+            keep(averaged.module, text.known)
     return averaged.module.eval(), text.known
 
 
@@ -252,16 +332,23 @@ def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _batch(
-    world: World, recipe: Recipe, depth_text: list[list[list[str]]], draw: np.random.Generator
+    world: World,
+    recipe: Recipe,
+    depth_text: list[list[list[str]]],
+    attributes: list[list[Caption]],
+    draw: np.random.Generator,
 ) -> tuple[Tensor, list[str], Tensor]:
     v1 = torch.from_numpy(draw.integers(len(world.depth.v1), size=recipe.depth_batch))
     v2 = torch.from_numpy(draw.integers(len(world.depth.v2), size=recipe.depth_batch))
-    chosen = draw.integers(len(world.scenes), size=recipe.scene_batch)
+    scenes = [world.scenes[index] for index in draw.integers(len(world.scenes), size=recipe.scene_batch)]
+    bleached = draw.random(len(scenes)) < recipe.grey_share
+    scenes = [(without_colour(s) or s) if grey else s for s, grey in zip(scenes, bleached, strict=True)]
+    pictures = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2)
     pixels = torch.cat(
         [
             to_pixels(world.depth.v1[v1], "v1"),
             to_pixels(world.depth.v2[v2], "v2"),
-            normalise_pixels(world.pixels[torch.from_numpy(chosen)].float() / 255, _MEAN, _STD),
+            normalise_pixels(pictures.float() / 255, _MEAN, _STD),
         ]
     )
     labels = torch.cat([world.depth.v1_labels[v1], world.depth.v2_labels[v2]])
@@ -272,9 +359,13 @@ def _batch(
             variants = depth_text[label][kind]
             depth_sentences.append(variants[draw.integers(len(variants))])
             sentence_class.append(label)
-    scenes = [world.scenes[index] for index in chosen]
     picked: dict[str, Caption] = {}
+    for group in attributes:
+        caption = group[draw.integers(len(group))]
+        picked.setdefault(caption.text, caption)
     for scene in scenes:
+        if scene.objects[0].colour == INK and scene.style != "drawing":
+            continue
         told = 0 if draw.random() < recipe.first_caption_share else draw.integers(len(scene.captions))
         caption = scene.captions[told]
         picked.setdefault(caption.text, caption)
@@ -290,6 +381,7 @@ def _batch(
 
 def save(name: str, model: nn.Module, known: Tensor, stages: Sequence[Recipe], folder: Path) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json`` (the open_clip config and the recipe)."""
+    folder.mkdir(parents=True, exist_ok=True)
     state = dict(model.state_dict())
     table = untrained_rows(49408, state["token_embedding.weight"].shape[1])
     table[known] = state["token_embedding.weight"]
@@ -323,8 +415,10 @@ def main(name: str, out: Path, stage: int | None, world_file: Path | None) -> No
             if world_file is not None:
                 torch.save(world, world_file)
         click.echo(f"stage {number}: {len(world.depth.v2)} depth images a projection, {len(world.scenes)} scenes")
-        model, known = train(name, recipe, world, out / f"{name}.safetensors" if number else None)
-        path = save(name, model, known, stages[: number + 1], out)
+        start = out / f"{name}.safetensors" if number else None
+        write = partial(save, name, stages=stages[: number + 1])
+        model, known = train(name, recipe, world, start, keep=partial(write, folder=out / "partial"))
+        path = write(model, known, folder=out)
         click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {time.perf_counter() - started:.0f} s in all")
 
 
