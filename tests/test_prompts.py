@@ -40,7 +40,15 @@ def test_bad_templates_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    [("imagenet-80", 80), ("imagenet-7", 7), ("cifar", 18), ("satellite", 3), ("textures", 8), ("aircraft", 2), ("food", 1)],
+    [
+        ("imagenet-80", 80),
+        ("imagenet-7", 7),
+        ("cifar", 18),
+        ("satellite", 3),
+        ("textures", 8),
+        ("aircraft", 2),
+        ("food", 1),
+    ],
 )
 def test_published_sets_have_their_size(name, count) -> None:
     templates = template_set(name)
