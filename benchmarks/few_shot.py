@@ -3,7 +3,8 @@
     python benchmarks/few_shot.py FOLDER [--seeds 3]
 
 FOLDER holds ``image_embeddings.npy`` [items, dim], ``image_labels.npy`` [items] and ``text_embeddings.npy``
-[classes, dim]; of the latter ``--text`` may name another file, and ``--rows`` the rows of it that are the classes.
+[classes, dim]; of the latter ``--text`` may name another file, and ``--rows`` the rows of it that are the classes, in
+their order. A class that the other file lacks is written as ``-``, and its items are left out.
 All hyper-parameters are chosen on held-out examples of the training part, never on the tested ones.
 """
 
@@ -69,11 +70,12 @@ def main(folder: Path, text: str, rows: str, seeds: int) -> None:
     features = F.normalize(torch.from_numpy(np.load(folder / "image_embeddings.npy")).float(), dim=-1)
     labels = torch.from_numpy(np.load(folder / "image_labels.npy")).long()
     table = torch.from_numpy(np.load(folder / text)).float()
-    if rows:
-        table = table[[int(row) for row in rows.split(",")]]
-    classifier = F.normalize(table, dim=-1)
-    kept = (labels < len(classifier)).nonzero().flatten()
-    features, labels = features[kept], labels[kept]
+    named = rows.split(",") if rows else [str(row) for row in range(len(table))]
+    classes = {label: int(row) for label, row in enumerate(named) if row != "-"}
+    classifier = F.normalize(table[list(classes.values())], dim=-1)
+    kept = [place for place, label in enumerate(labels.tolist()) if label in classes]
+    order = list(classes)
+    features, labels = features[kept], torch.tensor([order.index(label) for label in labels[kept].tolist()])
     keys = [f"{row:06d}" for row in range(len(labels))]
     click.echo(f"zero-shot: {accuracy(features @ classifier.T, labels):.1%} of {len(labels)}")
     click.echo("| shots | zero-shot | " + " | ".join(HEADS) + " |")

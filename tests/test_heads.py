@@ -215,6 +215,12 @@ def test_real_features(test_data) -> None:
     lvis = torch.from_numpy(np.load(folder / "lvis_clip_hand_craft.npy")).float()
     text = F.normalize(lvis[[2, 206, 98, 224, 358, 377, 474, 568, 768, 1122]], dim=-1)
     assert accuracy(features @ text.T, labels) == pytest.approx(0.918, abs=1e-3)
+    coco = torch.from_numpy(np.load(folder / "coco_clip_hand_craft.npy")).float()
+    shared = {0: 4, 1: 2, 2: 14, 3: 15, 5: 16, 7: 17, 8: 8, 9: 7}  # CIFAR-10 label: COCO row
+    known = [place for place, label in enumerate(labels.tolist()) if label in shared]
+    truth = torch.tensor([list(shared).index(label) for label in labels[known].tolist()])
+    scores = features[known] @ F.normalize(coco[list(shared.values())], dim=-1).T
+    assert accuracy(scores, truth) == pytest.approx(0.948, abs=1e-3)
     keys = [f"{row:04d}" for row in range(500)]
     gains = []
     for seed in range(3):
