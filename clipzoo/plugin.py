@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from clipzoo.catalogue import SUMMARIES
 from clipzoo.errors import MissingExtra, PluginError, UsageError, closest_matches
@@ -232,7 +232,7 @@ class Plugin:
         work = getattr(module, function, None)
         if not callable(work):
             raise PluginError(f'plugin "{self.name}": {module_name} has no function "{function}"')
-        return work
+        return cast("Callable[[Any, Context], Result]", work)
 
 
 @dataclass(frozen=True)
@@ -379,7 +379,7 @@ def _reference(entry: importlib.metadata.EntryPoint) -> PluginRef:
         return PluginRef(entry.name, entry.name, "?", "", entry, broken="its entry_points.txt cannot be read")
     name = _name_of(distribution)
     try:
-        meta = distribution.metadata if distribution is not None else {}
+        meta: Any = distribution.metadata if distribution is not None else {}
         version, summary = meta.get("Version") or "?", meta.get("Summary") or ""
         if name.startswith("clipzoo"):
             summary = SUMMARIES.get(entry.name, summary)

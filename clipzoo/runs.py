@@ -71,7 +71,7 @@ def execute(plugin: Plugin, composed: Composed, *, resume: Path | None = None, p
         record.write("running")
         try:
             work = plugin.load_run()
-            result = work(composed.settings, context)
+            result = work(composed.settings, context)  # pyright: ignore[reportArgumentType]: cached is a property too
             failures = [key for key, item in context.items().items() if "error" in item]
             if failures and len(failures) == len(context.items()):
                 reason = context.items()[failures[0]]["error"]

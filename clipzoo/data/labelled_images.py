@@ -297,7 +297,7 @@ def _class_names(labels: Sequence[str], folder: Path) -> tuple[tuple[str, ...], 
     if not all(_WNID.fullmatch(label) for label in labels):
         return tuple(labels), "one folder a class"
     from open_clip import IMAGENET_CLASSNAMES
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     known = dict(zip(ImageNetInfo("imagenet-1k").label_names(), IMAGENET_CLASSNAMES, strict=True))
     for extra in ("words.txt", "LOC_synset_mapping.txt"):

@@ -185,7 +185,7 @@ def decode(header: Header) -> Picture:
     except Exception as error:  # a decoder that meets nonsense may raise anything
         raise _damaged(header.name, error) from error
     if turn is not None and turn.name not in _SAME_SIDES:
-        size = size[::-1]
+        size = (size[1], size[0])
     return Picture(upright, *size, tuple(notes))
 
 

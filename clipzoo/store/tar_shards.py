@@ -44,7 +44,7 @@ def _samples(archive: tarfile.TarFile, path: Path, key: str, stamp: str) -> Iter
             member, broken = None, error
         if member is None:
             break
-        archive.members = []  # tarfile keeps every header otherwise, of shards with millions
+        archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header otherwise, of shards with millions
         if not member.isreg() or member.issparse():
             continue
         belongs = _sample_name(member.name)

@@ -173,7 +173,9 @@ def without_colour(scene: Scene) -> Scene | None:
 
 def attribute_captions() -> list[list[Caption]]:
     """For each shape and each colour alone, every sentence that names it and nothing else."""
-    names = [((_article(shape),), ("object", None, shape, None)) for shape in SHAPES]
+    names: list[tuple[tuple[str, ...], tuple]] = [
+        ((_article(shape),), ("object", None, shape, None)) for shape in SHAPES
+    ]
     for colour in COLOURS:
         phrases = (f"something {colour}", _article(f"{colour} thing"), _article(f"{colour} object"))
         names.append((phrases, ("object", colour, None, None)))
@@ -206,7 +208,7 @@ def soft_contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, truth: T
 class CompactText(nn.Module):
     """The text tower's vocabulary cut down to the tokens in use while it is trained."""
 
-    def __init__(self, model: nn.Module, tokenizer: Any, sentences: Sequence[str]) -> None:
+    def __init__(self, model: Any, tokenizer: Any, sentences: Sequence[str]) -> None:
         """Replace the token embedding of ``model`` by one of the tokens of ``sentences``."""
         super().__init__()
         tokens = tokenizer(list(sentences))
@@ -218,7 +220,7 @@ class CompactText(nn.Module):
         model.token_embedding = nn.Embedding.from_pretrained(rows.clone(), freeze=False)
 
     @staticmethod
-    def encode(model: nn.Module, tokens: Tensor) -> Tensor:
+    def encode(model: Any, tokens: Tensor) -> Tensor:
         """The text tower on as many positions as the longest sentence fills: attention is causal."""
         end = tokens.argmax(1)
         length = int(end.max()) + 1
@@ -246,9 +248,9 @@ def train(
     world: World,
     start: Path | None = None,
     log_every: int = 50,
-    keep: Callable[[nn.Module, Tensor], Path] | None = None,
+    keep: Callable[[Any, Tensor], Path] | None = None,
     keep_every: int = 400,
-) -> tuple[nn.Module, Tensor]:
+) -> tuple[Any, Tensor]:
     """Train the towers of ``name``, from the file ``start`` on if there is one.
 
     Args:
@@ -268,7 +270,7 @@ def train(
     config = json.loads(json.dumps(ARCHITECTURES[name]))
     if name == "tiny":
         config["vision_cfg"]["patch_dropout"] = recipe.patch_dropout
-    model = build_model(config).train()
+    model: Any = build_model(config).train()  # open_clip does not say what its towers are
     with torch.no_grad():
         model.token_embedding.weight.copy_(untrained_rows(49408, config["text_cfg"]["width"]))
     classes = [clean_name(label) for label in world.classes]
@@ -319,7 +321,7 @@ def train(
     return averaged.module.eval(), text.known
 
 
-def _optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def _optimiser(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
         [
@@ -379,7 +381,7 @@ def _batch(
     return pixels[kept], sentences, truth[kept]
 
 
-def save(name: str, model: nn.Module, known: Tensor, stages: Sequence[Recipe], folder: Path) -> Path:
+def save(name: str, model: Any, known: Tensor, stages: Sequence[Recipe], folder: Path) -> Path:
     """Write ``<name>.safetensors`` and ``<name>.json`` (the open_clip config and the recipe)."""
     folder.mkdir(parents=True, exist_ok=True)
     state = dict(model.state_dict())

@@ -158,7 +158,7 @@ class PointCLIP:
             view_logits(features[:, part], self.text, self.view_weights[part], self.clip.logit_scale).softmax(-1)
             for part in (slice(None, cut), slice(cut, None))
         ]
-        return (sum(probabilities) / 2).clamp(min=1e-12).log()
+        return torch.stack(probabilities).mean(0).clamp(min=1e-12).log()
 
 
 def view_logits(
