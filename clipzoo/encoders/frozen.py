@@ -68,6 +68,7 @@ class FrozenCLIP(nn.Module):
         self.precision = precision
         self.known_tokens = known_tokens
         self.preprocessing = Preprocessing.of(model.visual)
+        self.eval()
 
     def train(self, mode: bool = True) -> FrozenCLIP:
         """Stay in eval mode, also inside a model that is being trained: frozen means frozen."""
