@@ -5,10 +5,21 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from clipzoo.data.faces import face_dataset
+from clipzoo.data.rooms import room_windows
 from clipzoo.encoders.tiny_files import read_tiny, untrained_rows, write_tiny
 from clipzoo.errors import WeightsError
 from clipzoo.training.depth_images import DEPTH_TEMPLATES, augment_clouds, make_clouds, render_pool, to_pixels
-from clipzoo.training.tiny import ARCHITECTURES, RECIPES, Recipe, depth_sentence, make_scenes, soft_contrastive_loss
+from clipzoo.training.lessons import (
+    DepthImages,
+    Distances,
+    FacesWithCaptions,
+    Lesson,
+    Scenes,
+    depth_sentence,
+    join_lessons,
+)
+from clipzoo.training.tiny import ARCHITECTURES, RECIPES, Recipe, make_scenes, soft_contrastive_loss
 
 
 def rows(count: int) -> torch.Tensor:
@@ -33,6 +44,61 @@ def test_a_second_true_caption_is_no_mistake() -> None:
     both = torch.cat([image, image, other])
     one = torch.cat([image, other, other])
     assert soft_contrastive_loss(images, both, scale, truth) < soft_contrastive_loss(images, one, scale, truth)
+
+
+def test_a_pair_of_which_nothing_is_known_pushes_neither_way() -> None:
+    images, texts = rows(3), rows(5)[:4]
+    truth = torch.eye(3, 4, dtype=torch.bool)
+    truth[2, 3] = True
+    known = torch.ones_like(truth)
+    known[0, 3] = False
+    images.requires_grad_(True)
+    scale = torch.tensor(5.0)
+    moved = texts.clone()
+    moved[3] = rows(9)[8]
+    first = soft_contrastive_loss(images, texts, scale, truth, known)
+    gradient = torch.autograd.grad(first, images)[0][0]
+    second = soft_contrastive_loss(images, moved, scale, truth, known)
+    torch.testing.assert_close(torch.autograd.grad(second, images)[0][0], gradient)
+
+
+def lesson(images: int, sentences: list[str], truth: list[list[int]], elsewhere: tuple[str, ...] = ()) -> Lesson:
+    return Lesson(torch.zeros(images, 3, 8, 8), sentences, torch.tensor(truth).bool(), frozenset(elsewhere))
+
+
+def test_lessons_join_into_one_batch() -> None:
+    first = lesson(2, ["a cup", "a car"], [[1, 0], [0, 1]])
+    second = lesson(2, ["something red", "a cup", "a star"], [[1, 0, 0], [0, 0, 1]], ("something red",))
+    pixels, told, truth, known = join_lessons([first, second])
+    assert told == ["a cup", "a car", "something red", "a star"] and len(pixels) == 4
+    assert truth.int().tolist() == [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert (~known).nonzero().tolist() == [[0, 2], [1, 2]]
+
+
+def test_what_has_no_partner_sits_out() -> None:
+    first = lesson(1, ["a cup"], [[1]])
+    second = lesson(2, ["a cup", "a star", "a ring"], [[1, 0, 0], [0, 1, 0]])
+    pixels, told, truth, _ = join_lessons([first, second])
+    assert told == ["a cup", "a star"] and len(pixels) == 2 and truth.int().tolist() == [[1, 0], [0, 1]]
+
+
+def test_every_subject_says_what_it_announced() -> None:
+    clouds, labels = make_clouds({"cup": 2, "car": 2}, 0, 1)
+    pool = render_pool(clouds, labels, 64, 1, torch.Generator().manual_seed(0))
+    subjects = [
+        DepthImages(pool, ["cup", "car"], 3),
+        Scenes(make_scenes(Recipe(scenes=12)), 5, 0.4, 0.3),
+        Distances(room_windows(14, seed=3), 6),
+        FacesWithCaptions(face_dataset(10, seed=3), 4),
+    ]
+    draw = np.random.default_rng(0)
+    lessons = [subject.lesson(draw) for subject in subjects]
+    for subject, made in zip(subjects, lessons, strict=True):
+        assert set(made.sentences) <= set(subject.sentences())
+        assert made.truth.shape == (len(made.pixels), len(made.sentences)) and made.truth.any(1).all()
+    pixels, told, truth, known = join_lessons(lessons)
+    assert len(set(told)) == len(told) == truth.shape[1] and len(pixels) == truth.shape[0] <= 21
+    assert truth.any(0).all() and truth.any(1).all() and (known | ~truth).all()
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
