@@ -7,7 +7,7 @@ import torch
 
 from clipzoo.errors import ConfigError, DataError
 from clipzoo.metrics.intervals import bootstrap_interval
-from clipzoo.metrics.retrieval import (
+from clipzoo.metrics.ranking import (
     RankCounts,
     rank_counts,
     rank_counts_of_scores,
@@ -209,3 +209,27 @@ def test_interval_depends_on_the_seed_alone() -> None:
 def test_intervals_refuse_bad_input(values: list, options: dict, error: type[Exception]) -> None:
     with pytest.raises(error):
         bootstrap_interval(values, **options)
+
+
+def test_one_matrix_gives_both_directions() -> None:
+    """Against the counts written out: five sentences of three videos, the best sentence of a video counts."""
+    from clipzoo.metrics import retrieval
+
+    scores = torch.tensor([[3.0, 1, 2], [1, 2, 3], [0, 5, 1], [4, 2, 1], [0, 1, 6]])
+    table = retrieval(scores, groups=[0, 0, 1, 2, 2])
+    # Ranks of the right video, row by row: 1, 3, 1, 3, 1.
+    assert table["text_to_video"]["recall@1"] == pytest.approx(3 / 5)
+    assert table["text_to_video"]["mean_rank"] == pytest.approx(9 / 5)
+    # Best of a group for each video: video 0 sees 3, 0, 4; video 1 sees 2, 5, 2; video 2 sees 3, 1, 6.
+    assert table["video_to_text"]["recall@1"] == pytest.approx(2 / 3)
+    assert table["video_to_text"]["mean_rank"] == pytest.approx(4 / 3)
+    square = retrieval(torch.eye(4))
+    assert square["text_to_video"] == square["video_to_text"] and square["video_to_text"]["recall@1"] == 1.0
+
+
+@pytest.mark.parametrize("groups", [[0, 1], [0, 1, 3], [0, 1, -1]])
+def test_groups_that_fit_no_column_are_refused(groups) -> None:
+    from clipzoo.metrics import retrieval
+
+    with pytest.raises(DataError):
+        retrieval(torch.eye(3), groups=groups)

@@ -260,6 +260,55 @@ def retrieval_metrics(counts: RankCounts, ks: Sequence[int] = (1, 5, 10), ties: 
     }
 
 
+def retrieval(
+    similarity: Float[Tensor, "queries gallery"] | np.ndarray,
+    groups: Sequence[int] | Int[Tensor, " queries"] | None = None,
+    *,
+    ks: Sequence[int] = (1, 5, 10),
+    ties: Ties = "expected",
+) -> dict[str, dict[str, float]]:
+    """The table of a retrieval paper from one matrix: sentences find videos (or images), and the reverse.
+
+    Every sentence is a query of its own. In the other direction the sentences of one video are one answer, scored by
+    the best of them, as CLIP4Clip ranks collections with several captions a video.
+
+    Args:
+        similarity: score of each sentence (row) with each video (column), higher is better.
+        groups: column that each row belongs to; default: row i belongs to column i.
+        ks: for which recall is wanted.
+        ties: as in :func:`ranks`.
+
+    Returns:
+        ``text_to_video`` and ``video_to_text``, each as :func:`retrieval_metrics`. A video without a sentence is no
+        query, but stays in the gallery.
+
+    Raises:
+        DataError: if a row belongs to no column, the number of groups is not that of the rows, or a score is NaN.
+
+    >>> table = retrieval(torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]), groups=[0, 0, 1], ks=[1])
+    >>> table["text_to_video"]["recall@1"], table["video_to_text"]["recall@1"]
+    (1.0, 1.0)
+    """
+    if similarity.ndim != 2 or 0 in similarity.shape:
+        raise DataError(
+            f"similarity of the shape {tuple(similarity.shape)}", expected="[queries, gallery], at least one each"
+        )
+    rows = list(range(similarity.shape[0])) if groups is None else [int(group) for group in groups]
+    wide = similarity.shape[1]
+    if len(rows) != similarity.shape[0] or not all(0 <= row < wide for row in rows):
+        raise DataError(
+            f"{len(rows)} groups up to {max(rows, default=0)} for {tuple(similarity.shape)} scores",
+            expected=f"a column, 0 to {wide - 1}, for each of the {similarity.shape[0]} rows",
+        )
+    told = sorted(set(rows))
+    forward = rank_counts_of_scores(similarity, rows, list(range(wide)))
+    backward = rank_counts_of_scores(similarity.T[told], told, rows, by_group=True)
+    return {
+        "text_to_video": retrieval_metrics(forward, ks, ties),
+        "video_to_text": retrieval_metrics(backward, ks, ties),
+    }
+
+
 def _check_ties(ties: str) -> None:
     if ties not in get_args(Ties):
         raise ConfigError(
