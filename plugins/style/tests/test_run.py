@@ -1,0 +1,131 @@
+"""Every method as a user runs it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import safetensors.torch
+import torch
+from clipzoo_style import load_stylegan2, save_stylegan2
+from PIL import Image
+
+import clipzoo
+from clipzoo.errors import ClipzooError, ConfigError, DataError, WeightsError
+
+
+@pytest.fixture
+def file(small, tmp_path):
+    """A generator of 32 px in a file."""
+    return save_stylegan2(small, tmp_path / "small.safetensors")
+
+
+def start(file, tmp_path, **settings):
+    chosen = {
+        "generator": str(file),
+        "samples": 2,
+        "prompt": ["a red circle"],
+        "neutral": "a circle",
+        "templates": "name",
+    }
+    return clipzoo.run("styleclip", out=str(tmp_path / "runs"), **{**chosen, **settings})
+
+
+def items(result) -> dict:
+    lines = (result.folder / "items.jsonl").read_text().splitlines()
+    return {entry["key"]: entry["fields"] for entry in map(json.loads, lines)}
+
+
+def names(result) -> set[str]:
+    return {artifact.path for artifact in result.artifacts}
+
+
+def test_optimisation_raises_what_it_is_asked_to(file, tmp_path):
+    result = start(file, tmp_path, method="optimise", steps=15, prompt=["a red circle", "a blue square"])
+    assert result.metrics["clip_gain"] > 0.01 and result.metrics["edits"] == 4
+    assert len(items(result)) == 4
+    codes = safetensors.torch.load_file(result.folder / "artifacts" / "codes-01.safetensors")["w+"]
+    assert codes.shape == (2, 8, 16)
+    with Image.open(result.folder / "artifacts" / "sheet.png") as sheet:
+        assert sheet.width > 450
+
+
+def test_directions_build_a_bank_and_take_it_again(file, tmp_path):
+    settings = {"method": "directions", "alpha": [-3.0, 3.0], "bank_images": 2, "video": "gif"}
+    result = start(file, tmp_path, **settings)
+    assert {"artifacts/directions.safetensors", "artifacts/edits.gif"} <= names(result)
+    bank = result.folder / "artifacts" / "directions.safetensors"
+    again = start(file, tmp_path, **settings, bank=str(bank))
+    ours, theirs = items(result), items(again)
+    assert ours.keys() == theirs.keys() and len(ours) == 4
+    for key in ours:
+        assert ours[key]["clip_after"] == pytest.approx(theirs[key]["clip_after"], abs=5e-3)
+    with pytest.raises(DataError, match="width"):
+        start(tmp_path / "small.safetensors", tmp_path, **settings, bank=str(_wide(bank, tmp_path)))
+
+
+def _wide(bank, tmp_path):
+    from clipzoo_style import ChannelDirections
+
+    made = ChannelDirections.load(bank)
+    wide = ChannelDirections(torch.randn(len(made.rows), 512), made.deviation, made.widths, made.to_rgb)
+    return wide.save(tmp_path / "wide.safetensors")
+
+
+def test_a_mapper_is_trained_and_applied_again(file, tmp_path):
+    settings = {"method": "mapper", "steps": 4, "train_codes": 8, "rate": 5.0}
+    result = start(file, tmp_path, **settings)
+    path = result.folder / "artifacts" / "mapper-0.safetensors"
+    again = start(file, tmp_path, method="mapper", mapper=str(path))
+    assert items(again) == items(result)
+    strong = start(file, tmp_path, method="mapper", mapper=str(path), strength=1.0)
+    assert strong.metrics["pixel_change"] > result.metrics["pixel_change"]
+
+
+def test_a_generator_is_adapted_and_its_difference_saved(file, tmp_path):
+    result = start(file, tmp_path, method="nada", steps=3, prompt=["a drawing of a circle"])
+    assert "artifacts/generator-delta-0.safetensors" in names(result)
+    assert result.metrics["pixel_change"] > 0
+    assert any("Variety" in note for note in result.notes)
+
+
+def test_photos_and_codes_are_edited(file, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(2):
+        Image.new("RGB", (40, 40), (80 * number, 90, 100)).save(folder / f"{number}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    result = start(file, tmp_path, method="optimise", steps=2, input=str(folder), invert_steps=5)
+    assert {key.partition(" ")[0] for key in items(result)} == {"0", "1", "broken"}
+    assert any("Inverted" in note for note in result.notes)
+    torch.save(torch.randn(3, 8, 16), tmp_path / "codes.pt")
+    result = start(file, tmp_path, method="optimise", steps=2, data=str(tmp_path / "codes.pt"))
+    assert len(items(result)) == 3
+
+
+def test_what_cannot_work_is_said_before_anything_is_made(file, tmp_path):
+    torch.save(torch.randn(2, 18, 512), tmp_path / "large.pt")
+    (tmp_path / "notes.txt").write_text("x")
+    for wrong, error in (
+        ({"prompt": [" "]}, ConfigError),
+        ({"method": "directions", "alpha": []}, ConfigError),
+        ({"generator": str(tmp_path / "absent.pt")}, WeightsError),
+        ({"input": str(tmp_path / "large.pt")}, DataError),
+        ({"input": str(tmp_path / "notes.txt")}, DataError),
+        ({"identity": str(tmp_path / "large.pt")}, WeightsError),
+        ({"method": "magic"}, ConfigError),
+    ):
+        with pytest.raises(error):
+            start(file, tmp_path, **wrong)
+    with pytest.raises(ClipzooError, match="at most"):
+        start(file, tmp_path, method="directions", bank_images=2, beta=1.0)
+
+
+def test_the_bundled_generator_is_a_small_stylegan2():
+    generator = load_stylegan2("tiny", size=64)
+    assert generator.size == 64 and generator.clamp is None and generator.label_dim == 0
+    images = generator.synthesize(generator.sample(16, truncation=1.0))
+    assert images.std(0).mean() > 0.05  # they differ from one another
+    from clipzoo_style.checkpoints import TINY
+
+    assert TINY.stat().st_size < 6_000_000
