@@ -26,23 +26,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from clipzoo.data.scenes import (
-    COLOURS,
-    INK,
-    NEUTRAL_TEMPLATES,
-    PLAIN,
-    SHAPES,
-    Caption,
-    Scene,
-    scene_dataset,
-    truth_matrix,
-)
+from clipzoo.data.faces import FaceSet, face_dataset
+from clipzoo.data.rooms import RoomWindows, room_windows
+from clipzoo.data.scenes import Scene, scene_dataset
 from clipzoo.data.shapes import CATEGORIES
 from clipzoo.encoders.loading import build_model, build_tokenizer
-from clipzoo.encoders.pixels import normalise_pixels, unit_rows
+from clipzoo.encoders.pixels import unit_rows
 from clipzoo.encoders.tiny_files import read_tiny, untrained_rows, write_tiny
-from clipzoo.prompts import clean_name
-from clipzoo.training.depth_images import DEPTH_TEMPLATES, DepthPool, make_clouds, render_pool, to_pixels
+from clipzoo.errors import RunError
+from clipzoo.training.depth_images import DepthPool, make_clouds, render_pool
+from clipzoo.training.lessons import (
+    MEAN,
+    STD,
+    DepthImages,
+    Distances,
+    FacesWithCaptions,
+    Scenes,
+    Subject,
+    join_lessons,
+)
 
 _TEXT = {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 3}
 ARCHITECTURES = {
@@ -71,8 +73,7 @@ MODELNET10 = (
     "table",
     "toilet",
 )
-_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-_PREPROCESS = {"mean": _MEAN, "std": _STD, "interpolation": "bicubic", "resize_mode": "shortest"}
+_PREPROCESS = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,12 @@ class Recipe:
     grey_share: float = 0.2
     """Share of the scenes that lose their colours: only what is said of shapes is true of them. A shape that is
     seen without colour is known in colours it was never shown in."""
+    room_batch: int = 0
+    """Windows of toy rooms in a batch."""
+    rooms: int = 0
+    face_batch: int = 0
+    """Cartoon faces in a batch."""
+    faces: int = 0
     shapes_each: int = 600
     """Shapes of each category; the categories of ModelNet10 have twice as many, being told apart from more."""
     views_each: int = 4
@@ -105,21 +112,40 @@ class Recipe:
     image_size: int = 64
 
 
+_WITH_ROOMS = Recipe(
+    steps=1800,
+    seed=2,
+    learning_rate=1e-3,
+    depth_batch=64,
+    scene_batch=88,
+    scenes=30_000,
+    single_share=0.6,
+    first_caption_share=0.35,
+    average=0.998,
+    room_batch=48,
+    rooms=8400,
+)
+
 RECIPES: dict[str, tuple[Recipe, ...]] = {
-    "tiny-rn": (Recipe(steps=2400, scenes=60_000, single_share=0.6, first_caption_share=0.35),),
+    "tiny-rn": (
+        Recipe(steps=2400, scenes=60_000, single_share=0.6, first_caption_share=0.35),
+        replace(_WITH_ROOMS, steps=1000),
+    ),
     "tiny": (
         Recipe(
             steps=1300, depth_batch=80, scene_batch=96, single_share=0.0, first_caption_share=0.0, patch_dropout=0.4
         ),
         Recipe(steps=1500, seed=1, depth_batch=80, scene_batch=96, learning_rate=1.2e-3, patch_dropout=0.5),
-        Recipe(
-            steps=2800,
-            scenes=60_000,
-            single_share=0.6,
-            first_caption_share=0.35,
-            learning_rate=1e-3,
-            patch_dropout=0.4,
-            average=0.998,
+        _WITH_ROOMS,
+        replace(
+            _WITH_ROOMS,
+            steps=1200,
+            seed=3,
+            learning_rate=8e-4,
+            depth_batch=48,
+            scene_batch=128,
+            room_batch=40,
+            patch_dropout=0.25,
         ),
     ),
 }
@@ -133,6 +159,20 @@ class World:
     classes: tuple[str, ...]
     depth: DepthPool
     scenes: list[Scene]
+    rooms: RoomWindows | None = None
+    faces: FaceSet | None = None
+
+    def subjects(self, recipe: Recipe) -> list[Subject]:
+        """What a batch of the recipe is made of."""
+        parts: list[Subject] = [
+            DepthImages(self.depth, self.classes, recipe.depth_batch),
+            Scenes(self.scenes, recipe.scene_batch, recipe.first_caption_share, recipe.grey_share),
+        ]
+        if recipe.room_batch and self.rooms is not None:
+            parts.append(Distances(self.rooms, recipe.room_batch))
+        if recipe.face_batch and self.faces is not None:
+            parts.append(FacesWithCaptions(self.faces, recipe.face_batch))
+        return parts
 
 
 def make_world(recipe: Recipe, workers: int = 2) -> World:
@@ -141,7 +181,10 @@ def make_world(recipe: Recipe, workers: int = 2) -> World:
     clouds, labels = make_clouds(counts, recipe.seed, workers)
     generator = torch.Generator().manual_seed(recipe.seed)
     depth = render_pool(clouds, labels, recipe.image_size, recipe.views_each, generator)
-    return World(tuple(CATEGORIES), depth, make_scenes(recipe))
+    # Seeds 0 and 1 are those of tests and demonstrations.
+    rooms = room_windows(recipe.rooms, seed=100 + recipe.seed, side_px=recipe.image_size) if recipe.rooms else None
+    faces = face_dataset(recipe.faces, seed=100 + recipe.seed, size=recipe.image_size) if recipe.faces else None
+    return World(tuple(CATEGORIES), depth, make_scenes(recipe), rooms, faces)
 
 
 def make_scenes(recipe: Recipe) -> list[Scene]:
@@ -157,39 +200,9 @@ def _scenes_of(seed: int, count: int, objects: int | None) -> list[Scene]:
     return scene_dataset(count, seed=seed, objects=objects, combinations="train")
 
 
-def without_colour(scene: Scene) -> Scene | None:
-    """The scene as a grey picture, or None where grey on grey could not be seen."""
-    if scene.style == "drawing" or scene.background == "grey":
-        return None
-    grey = np.round(scene.image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
-    tinted = scene.background in PLAIN and scene.background not in ("white", "black")
-    return replace(
-        scene,
-        image=np.repeat(grey[..., None], 3, axis=2),
-        objects=tuple(replace(thing, colour=INK) for thing in scene.objects),
-        background="white" if tinted else scene.background,
-    )
-
-
-def attribute_captions() -> list[list[Caption]]:
-    """For each shape and each colour alone, every sentence that names it and nothing else."""
-    names: list[tuple[tuple[str, ...], tuple]] = [
-        ((_article(shape),), ("object", None, shape, None)) for shape in SHAPES
-    ]
-    for colour in COLOURS:
-        phrases = (f"something {colour}", _article(f"{colour} thing"), _article(f"{colour} object"))
-        names.append((phrases, ("object", colour, None, None)))
-    return [
-        [Caption(template.format(phrase), (fact,)) for template in NEUTRAL_TEMPLATES for phrase in phrases]
-        for phrases, fact in names
-    ]
-
-
-def _article(phrase: str) -> str:
-    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
-
-
-def soft_contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, truth: Tensor) -> Tensor:
+def soft_contrastive_loss(
+    images: Tensor, texts: Tensor, scale: Tensor, truth: Tensor, known: Tensor | None = None
+) -> Tensor:
     """Symmetric cross-entropy whose targets are spread evenly over all true pairs.
 
     Args:
@@ -197,8 +210,11 @@ def soft_contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor, truth: T
         texts: unit rows ``[T, D]``.
         scale: factor on the cosines.
         truth: ``[I, T]`` bool; every row and every column has a true entry.
+        known: ``[I, T]`` bool; pairs of which nothing is known push neither way. Default: all are known.
     """
     logits = scale * images @ texts.T
+    if known is not None:
+        logits = logits.masked_fill(~known, -1e4)
     target = truth.float()
     of_images = -(target / target.sum(1, keepdim=True) * logits.log_softmax(1)).sum(1).mean()
     of_texts = -(target / target.sum(0, keepdim=True) * logits.log_softmax(0)).sum(0).mean()
@@ -233,15 +249,6 @@ class CompactText(nn.Module):
         return self.tokens[[self.position[sentence] for sentence in sentences]]
 
 
-def depth_sentence(template: str, name: str) -> str:
-    """A template with its class name, "a" or "an" as the name needs.
-
-    >>> depth_sentence("a depth map of a {}.", "airplane")
-    'a depth map of an airplane.'
-    """
-    return template.replace("a {}", "an {}" if name[0] in "aeiou" else "a {}").replace("{}", name)
-
-
 def train(
     name: str,
     recipe: Recipe,
@@ -249,7 +256,7 @@ def train(
     start: Path | None = None,
     log_every: int = 50,
     keep: Callable[[Any, Tensor], Path] | None = None,
-    keep_every: int = 400,
+    keep_every: int = 200,
 ) -> tuple[Any, Tensor]:
     """Train the towers of ``name``, from the file ``start`` on if there is one.
 
@@ -273,15 +280,8 @@ def train(
     model: Any = build_model(config).train()  # open_clip does not say what its towers are
     with torch.no_grad():
         model.token_embedding.weight.copy_(untrained_rows(49408, config["text_cfg"]["width"]))
-    classes = [clean_name(label) for label in world.classes]
-    # "a" before a vowel too: the published prompts write "a airplane".
-    depth_text = [
-        [list(dict.fromkeys((t.replace("{}", c), depth_sentence(t, c)))) for t in DEPTH_TEMPLATES] for c in classes
-    ]
-    scene_text = {caption.text for scene in world.scenes for caption in scene.captions}
-    attributes = attribute_captions()
-    scene_text |= {caption.text for group in attributes for caption in group}
-    every = sorted({s for row in depth_text for group in row for s in group} | scene_text)
+    subjects = world.subjects(recipe)
+    every = sorted({text for subject in subjects for text in subject.sentences()})
     if start is not None:
         model.load_state_dict(read_tiny(start, config)[0])
     text = CompactText(model, build_tokenizer(config), every)
@@ -297,12 +297,18 @@ def train(
     for step in range(recipe.steps):
         if name == "tiny" and step >= (1 - recipe.unmasked_share) * recipe.steps:
             model.visual.patch_dropout.prob = 0.0
-        pixels, sentences, truth = _batch(world, recipe, depth_text, attributes, draw)
+        pixels, sentences, truth, certain = join_lessons([subject.lesson(draw) for subject in subjects])
         # The fused attention's backward pass is several times slower on a CPU at this size.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             images = unit_rows(model.encode_image(pixels))
             texts = unit_rows(text.encode(model, text.lookup(sentences)))
-        loss = soft_contrastive_loss(images, texts, model.logit_scale.exp(), truth)
+        loss = soft_contrastive_loss(images, texts, model.logit_scale.exp(), truth, certain)
+        if not torch.isfinite(loss):
+            raise RunError(
+                f"the loss of step {step} is {loss.item()}",
+                expected="a finite one",
+                hint="a smaller learning rate; the last copy of the weights is in the folder partial",
+            )
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -331,54 +337,6 @@ def _optimiser(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
         lr=recipe.learning_rate,
         betas=(0.9, 0.98),
     )
-
-
-def _batch(
-    world: World,
-    recipe: Recipe,
-    depth_text: list[list[list[str]]],
-    attributes: list[list[Caption]],
-    draw: np.random.Generator,
-) -> tuple[Tensor, list[str], Tensor]:
-    v1 = torch.from_numpy(draw.integers(len(world.depth.v1), size=recipe.depth_batch))
-    v2 = torch.from_numpy(draw.integers(len(world.depth.v2), size=recipe.depth_batch))
-    scenes = [world.scenes[index] for index in draw.integers(len(world.scenes), size=recipe.scene_batch)]
-    bleached = draw.random(len(scenes)) < recipe.grey_share
-    scenes = [(without_colour(s) or s) if grey else s for s, grey in zip(scenes, bleached, strict=True)]
-    pictures = torch.from_numpy(np.stack([scene.image for scene in scenes])).permute(0, 3, 1, 2)
-    pixels = torch.cat(
-        [
-            to_pixels(world.depth.v1[v1], "v1"),
-            to_pixels(world.depth.v2[v2], "v2"),
-            normalise_pixels(pictures.float() / 255, _MEAN, _STD),
-        ]
-    )
-    labels = torch.cat([world.depth.v1_labels[v1], world.depth.v2_labels[v2]])
-    present = labels.unique().tolist()
-    depth_sentences, sentence_class = [], []
-    for label in present:
-        for kind in draw.choice(len(DEPTH_TEMPLATES), size=2, replace=False):
-            variants = depth_text[label][kind]
-            depth_sentences.append(variants[draw.integers(len(variants))])
-            sentence_class.append(label)
-    picked: dict[str, Caption] = {}
-    for group in attributes:
-        caption = group[draw.integers(len(group))]
-        picked.setdefault(caption.text, caption)
-    for scene in scenes:
-        if scene.objects[0].colour == INK and scene.style != "drawing":
-            continue
-        told = 0 if draw.random() < recipe.first_caption_share else draw.integers(len(scene.captions))
-        caption = scene.captions[told]
-        picked.setdefault(caption.text, caption)
-    captions = [caption for text, caption in picked.items() if text not in set(depth_sentences)]
-    truth = torch.zeros(len(pixels), len(depth_sentences) + len(captions), dtype=torch.bool)
-    truth[: len(labels), : len(depth_sentences)] = labels[:, None] == torch.tensor(sentence_class)[None]
-    truth[len(labels) :, len(depth_sentences) :] = torch.from_numpy(truth_matrix(scenes, captions))
-    sentences = [*depth_sentences, *(caption.text for caption in captions)]
-    # A caption that met its like among the depth sentences leaves a scene without one: it sits this batch out.
-    kept = truth.any(1)
-    return pixels[kept], sentences, truth[kept]
 
 
 def save(name: str, model: Any, known: Tensor, stages: Sequence[Recipe], folder: Path) -> Path:
