@@ -54,9 +54,7 @@ _OPEN = {"ignore_unknown_options": True, "allow_extra_args": True}
 @click.option("--offline", is_flag=True, help="Make no connection at all.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.argument("settings", nargs=-1, type=click.UNPROCESSED)
-def run(
-    plugin: str, resume: Path | None, quiet: bool, offline: bool, debug: bool, settings: tuple[str, ...]
-) -> None:
+def run(plugin: str, resume: Path | None, quiet: bool, offline: bool, debug: bool, settings: tuple[str, ...]) -> None:
     r"""Run PLUGIN with SETTINGS, each as key=value or --key value.
 
     \b

@@ -21,6 +21,7 @@ __all__ = [
     "template_set",
 ]
 
+
 def clean_name(name: str) -> str:
     """A class name as it stands in a sentence.
 
