@@ -33,7 +33,7 @@ from clipzoo.data.shapes import CATEGORIES
 from clipzoo.encoders.loading import build_model, build_tokenizer
 from clipzoo.encoders.pixels import unit_rows
 from clipzoo.encoders.tiny_files import read_tiny, untrained_rows, write_tiny
-from clipzoo.errors import RunError
+from clipzoo.errors import ConfigError, RunError
 from clipzoo.training.depth_images import DepthPool, make_clouds, render_pool
 from clipzoo.training.lessons import (
     MEAN,
@@ -137,16 +137,6 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
         ),
         Recipe(steps=1500, seed=1, depth_batch=80, scene_batch=96, learning_rate=1.2e-3, patch_dropout=0.5),
         _WITH_ROOMS,
-        replace(
-            _WITH_ROOMS,
-            steps=1200,
-            seed=3,
-            learning_rate=8e-4,
-            depth_batch=48,
-            scene_batch=128,
-            room_batch=40,
-            patch_dropout=0.25,
-        ),
     ),
 }
 """Stages of each encoder, in order."""
@@ -163,14 +153,20 @@ class World:
     faces: FaceSet | None = None
 
     def subjects(self, recipe: Recipe) -> list[Subject]:
-        """What a batch of the recipe is made of."""
+        """What a batch of the recipe is made of.
+
+        Raises:
+            ConfigError: if the recipe asks for what this world was made without.
+        """
+        if (recipe.room_batch and self.rooms is None) or (recipe.face_batch and self.faces is None):
+            raise ConfigError("this world has no rooms or no faces, and the recipe asks for them", hint="another --world")
         parts: list[Subject] = [
             DepthImages(self.depth, self.classes, recipe.depth_batch),
             Scenes(self.scenes, recipe.scene_batch, recipe.first_caption_share, recipe.grey_share),
         ]
-        if recipe.room_batch and self.rooms is not None:
+        if self.rooms is not None and recipe.room_batch:
             parts.append(Distances(self.rooms, recipe.room_batch))
-        if recipe.face_batch and self.faces is not None:
+        if self.faces is not None and recipe.face_batch:
             parts.append(FacesWithCaptions(self.faces, recipe.face_batch))
         return parts
 

@@ -85,7 +85,7 @@ CLIPASSO = Plugin(
     ),
     extra="sketch",
     demo={"input": "toy:fish,blue", "strokes": [12], "steps": 150, "restarts": 2},
-    recipes="clipzoo_sketch.recipe",
+    recipes="clipzoo_sketch.recipe.clipasso",
 )
 
 CLIPDRAW = Plugin(
@@ -103,5 +103,5 @@ CLIPDRAW = Plugin(
     ),
     extra="sketch",
     demo={"prompt": "a red heart", "models": ["tiny-rn"], "paths": 32, "steps": 120, "size": 128},
-    recipes="clipzoo_sketch.recipe",
+    recipes="clipzoo_sketch.recipe.clipdraw",
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipzoo import Context, Result, Table
-from clipzoo.errors import ConfigError
+from clipzoo.errors import ConfigError, UsageError
 from clipzoo_sketch.plugin import CLIPassoSettings
 
 if TYPE_CHECKING:
@@ -23,6 +23,12 @@ def run(settings: CLIPassoSettings, context: Context) -> Result:
     """Draw the photo; an interrupted run goes on from its last saved step."""
     from clipzoo_sketch.target import prepare_target
 
+    if settings.data is not None:
+        raise UsageError(
+            f"clipasso was given data={settings.data}",
+            expected="a picture to draw, as input",
+            hint=f"clipzoo run clipasso --input {settings.data}",
+        )
     fit = settings.fit if settings.fit != "auto" else "squash" if settings.compat == "upstream" else "pad"
     # Before torch loads an encoder: a photo that cannot be read should say so at once.
     target = prepare_target(

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from clipzoo import Context, Result, Table
+from clipzoo.errors import UsageError
 from clipzoo_sketch.plugin import CLIPDrawSettings
 
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ def run(settings: CLIPDrawSettings, context: Context) -> Result:
     """Draw the prompts; an interrupted run goes on from its last saved step."""
     from clipzoo_sketch.prompts import image_prompt, parse_prompts, split_weight
 
+    if settings.data is not None:
+        raise UsageError(
+            f"clipdraw was given data={settings.data}",
+            expected="a sentence to draw, as prompt",
+            hint=f'clipzoo run clipdraw prompt="a red heart" image_prompt={settings.data}',
+        )
     wanted: list[Prompt] = parse_prompts(settings.prompt)
     if settings.image_prompt:
         name, weight = split_weight(settings.image_prompt)

@@ -1,0 +1,1 @@
+"""Settings of CLIPasso by name."""
