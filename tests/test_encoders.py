@@ -81,7 +81,7 @@ def test_meaning(clip) -> None:
     images = np.stack([render_object(shape, colour, size=64, scale=0.6) for colour, shape in pairs])
     rows = clip.encode_image(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255)
     text = clip.classifier([f"{colour} {shape}" for colour, shape in pairs], "photo")
-    assert (rows @ text.T).argmax(1).eq(torch.arange(len(pairs))).float().mean() >= {"tiny": 0.4, "tiny-rn": 0.75}[
+    assert (rows @ text.T).argmax(1).eq(torch.arange(len(pairs))).float().mean() >= {"tiny": 0.7, "tiny-rn": 0.9}[
         clip.name
     ]
 

@@ -159,7 +159,7 @@ class World:
             ConfigError: if the recipe asks for what this world was made without.
         """
         if (recipe.room_batch and self.rooms is None) or (recipe.face_batch and self.faces is None):
-            raise ConfigError("this world has no rooms or no faces, and the recipe asks for them", hint="another --world")
+            raise ConfigError("the recipe asks for rooms or faces, which this world lacks", hint="another --world")
         parts: list[Subject] = [
             DepthImages(self.depth, self.classes, recipe.depth_batch),
             Scenes(self.scenes, recipe.scene_batch, recipe.first_caption_share, recipe.grey_share),

@@ -8,6 +8,7 @@ import torch
 from clipzoo_depth import DepthCLIP, LearningRecipe, depth_metrics, gather_shots, learn_depth, scale_invariant_loss
 from clipzoo_depth.learning import Shots, sampled
 
+import clipzoo
 from clipzoo.errors import ConfigError, DataError
 
 
@@ -137,10 +138,9 @@ def test_eight_rooms_beat_the_best_constant(tiny_rn, room_pairs):
     assert found["abs_rel"] < flat["abs_rel"] and found["rmse"] < flat["rmse"]
 
 
-def test_words_alone_beat_the_best_constant(tiny_rn, room_pairs):
-    """Zero-shot: needs an encoder that has met the words of distance."""
-    if tiny_rn.unknown_words("giant remote unseen"):
-        pytest.skip("this encoder has not met the words of distance")
+def test_words_alone_beat_the_best_constant(room_pairs):
+    """Zero-shot, with the bundled encoder that met the words of distance in training."""
     images, depths = room_pairs("test", 24)
-    found = depth_metrics(DepthCLIP(tiny_rn, preprocessing="encoder").predict(images), depths, "whole")
-    assert found["a1"] > best_constant(depths) + 0.02
+    method = DepthCLIP(clipzoo.load_clip("tiny", device="cpu"), preprocessing="encoder")
+    found = depth_metrics(method.predict(images), depths, "whole")
+    assert found["a1"] > best_constant(depths) + 0.05
