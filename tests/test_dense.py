@@ -239,9 +239,14 @@ def test_saliency_lies_on_the_object(name, request) -> None:
 
 
 def test_saliency_for_a_sentence(resnet, tiny) -> None:
-    pixels = torch.rand(2, 3, 64, 64)
-    rows = resnet.encode_text(["a red circle", "a blue star"])
-    assert not torch.equal(resnet.saliency(pixels, rows), resnet.saliency(pixels, rows.flip(0)))
+    """Of two things, the one that the sentence names."""
+    left = render_object("circle", "red", size=64, scale=0.4, centre=(0.25, 0.5))
+    right = render_object("star", "blue", size=64, scale=0.4, centre=(0.75, 0.5))
+    both = torch.from_numpy(np.minimum(left, right)).permute(2, 0, 1)[None].float() / 255
+    pixels = both.expand(2, -1, -1, -1)
+    rows = resnet.encode_text(["a photo of a red circle.", "a photo of a blue star."])
+    circle, star = resnet.saliency(pixels, rows)
+    assert (circle[:, :32].mean() - circle[:, 32:].mean()) > (star[:, :32].mean() - star[:, 32:].mean())
     with pytest.raises(ConfigError, match="ViT"):
         tiny.saliency(pixels, rows)
     with pytest.raises(DataError):
