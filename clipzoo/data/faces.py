@@ -21,6 +21,7 @@ from clipzoo.errors import ConfigError, DataError, closest_matches
 
 __all__ = [
     "FACE_ATTRIBUTES",
+    "FACE_NOUNS",
     "FACE_NUMBERS",
     "FACE_TEMPLATES",
     "FaceSet",
@@ -109,7 +110,10 @@ FACE_TEMPLATES = (
 
 _HIDDEN = {"hair colour": ("hair length", "bald"), "eyes": ("glasses", "sunglasses")}
 
-_NOUNS = ("face", "face", "person", "cartoon face", "human face")
+FACE_NOUNS = ("face", "person", "cartoon face", "human face")
+"""What a face is called."""
+
+_NOUNS = ("face", *FACE_NOUNS)
 
 
 @dataclass(frozen=True)

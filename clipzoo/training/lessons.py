@@ -11,7 +11,14 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
-from clipzoo.data.faces import FaceSet, face_truth
+from clipzoo.data.faces import (
+    FACE_ATTRIBUTES,
+    FACE_NOUNS,
+    FACE_TEMPLATES,
+    FaceSet,
+    face_phrases,
+    face_truth,
+)
 from clipzoo.data.rooms import DISTANCE_WORDS, RoomWindows, distance_sentences
 from clipzoo.data.scenes import COLOURS, INK, NEUTRAL_TEMPLATES, PLAIN, SHAPES, Caption, Scene, truth_matrix
 from clipzoo.encoders.pixels import normalise_pixels
@@ -204,7 +211,7 @@ class Distances:
 
 @dataclass
 class FacesWithCaptions:
-    """Cartoon faces.
+    """Cartoon faces with captions, and every value of every attribute by its own name.
 
     Attributes:
         faces: those drawn from.
@@ -214,15 +221,27 @@ class FacesWithCaptions:
     faces: FaceSet
     count: int
 
+    def __post_init__(self) -> None:
+        """Write out the sentences about single attributes."""
+        self.attributes = face_attribute_captions()
+
     def sentences(self) -> Iterable[str]:
-        """All captions of all faces."""
-        return (caption.text for told in self.faces.captions for caption in told)
+        """All captions of all faces, and those of single attributes."""
+        yield from (caption.text for told in self.faces.captions for caption in told)
+        yield from (caption.text for group in self.attributes for caption in group)
 
     def lesson(self, draw: np.random.Generator) -> Lesson:
-        """One caption a face, drawn from its own."""
+        """One caption for every second face, drawn from its own, and one for every value of every attribute.
+
+        Faces differ in eleven ways at once: without the second kind, a sentence about one of them meets so few
+        that differ from it in nothing else that a thousand steps teach the hats and little more.
+        """
         chosen = draw.integers(len(self.faces), size=self.count)
         picked: dict[str, Caption] = {}
-        for index in chosen:
+        for group in self.attributes:
+            caption = group[draw.integers(len(group))]
+            picked.setdefault(caption.text, caption)
+        for index in chosen[::2]:
             told = self.faces.captions[index]
             caption = told[draw.integers(len(told))]
             picked.setdefault(caption.text, caption)
@@ -256,6 +275,22 @@ def attribute_captions() -> list[list[Caption]]:
         [Caption(template.format(phrase), (fact,)) for template in NEUTRAL_TEMPLATES for phrase in phrases]
         for phrases, fact in names
     ]
+
+
+def face_attribute_captions() -> list[list[Caption]]:
+    """For each value of each attribute of a face, every sentence that names it and nothing else."""
+    groups = []
+    for attribute, values in FACE_ATTRIBUTES.items():
+        for value in (*values, "any"):
+            phrases = [
+                _article(" ".join(filter(None, (before, noun, after))))
+                for before, after in face_phrases(attribute, value)
+                for noun in FACE_NOUNS
+            ]
+            fact = ("face", attribute, value)
+            if phrases:
+                groups.append([Caption(t.format(phrase), (fact,)) for t in FACE_TEMPLATES for phrase in phrases])
+    return groups
 
 
 def depth_sentence(template: str, name: str) -> str:
