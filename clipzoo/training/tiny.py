@@ -5,8 +5,7 @@ captions, and depth images of procedural 3D shapes. Many captions of a batch are
 ("a circle", "a depth map of a chair"), so the target of an image is spread over every caption that is true of
 it, and the other way round; with one true caption an image this is CLIP's loss.
 
-A recipe may have stages: ``--stage 1`` goes on from the file that stage 0 has written. The ResNet ``tiny-rn``
-learns from captions; the vision transformer ``tiny`` then learns from the ResNet, whose text tower it takes over.
+A recipe may have stages: ``--stage 1`` goes on from the file that stage 0 has written.
 """
 
 from __future__ import annotations
@@ -47,7 +46,6 @@ from clipzoo.training.lessons import (
     join_lessons,
 )
 
-ASSETS = Path(__file__).parents[1] / "assets"
 _TEXT = {"context_length": 32, "vocab_size": 49408, "width": 128, "heads": 4, "layers": 3}
 ARCHITECTURES = {
     "tiny": {
@@ -112,12 +110,6 @@ class Recipe:
     unmasked_share: float = 0.15
     """The last part of training sees all patches (FLIP's unmasked tuning)."""
     image_size: int = 64
-    teacher: str = ""
-    """Encoder whose text tower is taken over as it is and whose image embeddings are learned (distillation); none: both
-    towers learn from captions."""
-    pasted_share: float = 0.0
-    """Images with a window of another image pasted in, beside the others, as a share of them: the teacher says what
-    they show."""
 
 
 _WITH_ROOMS = Recipe(
@@ -142,11 +134,15 @@ RECIPES: dict[str, tuple[Recipe, ...]] = {
     "tiny-rn": (
         Recipe(steps=2400, scenes=60_000, single_share=0.6, first_caption_share=0.35),
         replace(_WITH_ROOMS, steps=1000),
+        replace(_WITH_FACES, depth_batch=56, scene_batch=80, face_batch=64),
         _WITH_FACES,
     ),
-    # A vision transformer that starts from captions alone learns which colours go with which shapes.
     "tiny": (
-        replace(_WITH_FACES, steps=1600, learning_rate=1.5e-3, patch_dropout=0.5, teacher="tiny-rn", pasted_share=0.25),
+        Recipe(
+            steps=1300, depth_batch=80, scene_batch=96, single_share=0.0, first_caption_share=0.0, patch_dropout=0.4
+        ),
+        Recipe(steps=1500, seed=1, depth_batch=80, scene_batch=96, learning_rate=1.2e-3, patch_dropout=0.5),
+        _WITH_ROOMS,
     ),
 }
 """Stages of each encoder, in order."""
@@ -227,63 +223,6 @@ def soft_contrastive_loss(
     return (of_images + of_texts) / 2
 
 
-def paste_windows(pixels: Tensor, share: float, draw: np.random.Generator) -> Tensor:
-    """The images, and behind them ``share`` times as many with a window of another one pasted in."""
-    count, side = int(len(pixels) * share), pixels.shape[-1]
-    if not count:
-        return pixels
-    onto, pasted = (torch.from_numpy(draw.integers(len(pixels), size=count)) for _ in range(2))
-    mixed = pixels[onto].clone()
-    for row in range(count):
-        height, width = draw.integers(side // 4, 3 * side // 4 + 1, size=2)
-        top, left = draw.integers(side - height + 1), draw.integers(side - width + 1)
-        window = (row, slice(None), slice(top, top + height), slice(left, left + width))
-        mixed[window] = pixels[pasted[row]][window[1:]]
-    return torch.cat([pixels, mixed])
-
-
-def _captions_loss(model: Any, text: CompactText) -> Callable[..., Tensor]:
-    """Both towers learn from what is true of what."""
-
-    def loss(pixels: Tensor, sentences: list[str], truth: Tensor, certain: Tensor) -> Tensor:
-        # The fused attention's backward pass is several times slower on a CPU at this size.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            images = unit_rows(model.encode_image(pixels))
-            texts = unit_rows(text.encode(model, text.lookup(sentences)))
-        return soft_contrastive_loss(images, texts, model.logit_scale.exp(), truth, certain)
-
-    return loss
-
-
-def _teacher_loss(
-    model: Any, teacher: Any, text: CompactText, pasted_share: float, draw: np.random.Generator
-) -> Callable[..., Tensor]:
-    """The image tower learns the teacher's embeddings, its scores of the sentences, and what is true of what.
-
-    Images alone teach a small transformer the combinations it is shown; a teacher whose embedding of a red circle is
-    near to that of red things and of circles teaches it to combine.
-    """
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        parts = [unit_rows(text.encode(teacher, part).float()) for part in text.tokens.split(1024)]
-    rows = torch.cat(parts)
-    scale = teacher.logit_scale.detach().exp()
-
-    def loss(pixels: Tensor, sentences: list[str], truth: Tensor, certain: Tensor) -> Tensor:
-        texts = rows[[text.position[sentence] for sentence in sentences]]
-        seen = paste_windows(pixels, pasted_share, draw)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            wanted = unit_rows(teacher.encode_image(seen).float())
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            images = unit_rows(model.encode_image(seen).float())
-        apart = (1 - (images * wanted).sum(1)).mean()
-        answers, expected = ((scale * one @ texts.T).log_softmax(1) for one in (images, wanted))
-        scores = nn.functional.kl_div(answers, expected, log_target=True, reduction="batchmean")
-        own = soft_contrastive_loss(images[: len(pixels)], texts, scale, truth, certain)
-        return 10 * apart + scores + 0.3 * own
-
-    return loss
-
-
 class CompactText(nn.Module):
     """The text tower's vocabulary cut down to the tokens in use while it is trained."""
 
@@ -317,7 +256,6 @@ def train(
     recipe: Recipe,
     world: World,
     start: Path | None = None,
-    folder: Path = ASSETS,
     log_every: int = 50,
     keep: Callable[[Any, Tensor], Path] | None = None,
     keep_every: int = 200,
@@ -329,7 +267,6 @@ def train(
         recipe: The stage.
         world: What it learns from.
         start: Weights of the stage before.
-        folder: Where a teacher is looked for; what is not there is taken as bundled.
         log_every: Steps between two lines of the log.
         keep: Called with the averaged model and its tokens on the way, so that a run that is cut off leaves something.
         keep_every: Steps between two such calls.
@@ -349,13 +286,7 @@ def train(
     every = sorted({text for subject in subjects for text in subject.sentences()})
     if start is not None:
         model.load_state_dict(read_tiny(start, config)[0])
-    teacher = _take_over(model, recipe.teacher, folder) if recipe.teacher else None
     text = CompactText(model, build_tokenizer(config), every)
-    objective = _captions_loss(model, text)
-    if teacher is not None:
-        model.requires_grad_(False).visual.requires_grad_(True)
-        teacher.token_embedding = model.token_embedding
-        objective = _teacher_loss(model, teacher, text, recipe.pasted_share, draw)
     optimiser = _optimiser(model, recipe)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
@@ -369,7 +300,11 @@ def train(
         if name == "tiny" and step >= (1 - recipe.unmasked_share) * recipe.steps:
             model.visual.patch_dropout.prob = 0.0
         pixels, sentences, truth, certain = join_lessons([subject.lesson(draw) for subject in subjects])
-        loss = objective(pixels, sentences, truth, certain)
+        # The fused attention's backward pass is several times slower on a CPU at this size.
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+            images = unit_rows(model.encode_image(pixels))
+            texts = unit_rows(text.encode(model, text.lookup(sentences)))
+        loss = soft_contrastive_loss(images, texts, model.logit_scale.exp(), truth, certain)
         if not torch.isfinite(loss):
             raise RunError(
                 f"the loss of step {step} is {loss.item()}",
@@ -392,17 +327,6 @@ def train(
         if keep is not None and (step + 1) % keep_every == 0:
             keep(averaged.module, text.known)
     return averaged.module.eval(), text.known
-
-
-def _take_over(model: Any, name: str, folder: Path) -> Any:
-    """The teacher ``name``, from ``folder`` or as it is bundled; ``model`` gets its text tower and its scale."""
-    config = json.loads(json.dumps(ARCHITECTURES[name]))
-    path = folder / f"{name}.safetensors"
-    state = read_tiny(path if path.exists() else ASSETS / path.name, config)[0]
-    teacher = build_model(config).eval().requires_grad_(False)
-    teacher.load_state_dict(state)
-    model.load_state_dict({key: value for key, value in state.items() if not key.startswith("visual.")}, strict=False)
-    return teacher
 
 
 def _optimiser(model: Any, recipe: Recipe) -> torch.optim.Optimizer:
@@ -455,7 +379,7 @@ def main(name: str, out: Path, stage: int | None, world_file: Path | None) -> No
         click.echo(f"stage {number}: {len(world.depth.v2)} depth images a projection, {len(world.scenes)} scenes")
         start = out / f"{name}.safetensors" if number else None
         write = partial(save, name, stages=stages[: number + 1])
-        model, known = train(name, recipe, world, start, out, keep=partial(write, folder=out / "partial"))
+        model, known = train(name, recipe, world, start, keep=partial(write, folder=out / "partial"))
         path = write(model, known, folder=out)
         click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {time.perf_counter() - started:.0f} s in all")
 
