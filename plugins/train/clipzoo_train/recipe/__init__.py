@@ -1,0 +1,1 @@
+"""Recipes of ``clipzoo run train``."""
