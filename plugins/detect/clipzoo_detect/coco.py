@@ -29,6 +29,19 @@ def read_coco(annotations: Path, images: Path | None = None, *, missing: float =
     Raises:
         DataError: if the file is no such JSON, refers to what it does not define, or too many images are absent.
     """
+    try:
+        return _read(annotations, images, missing)
+    except DataError:
+        raise
+    except Exception as error:  # JSON of any shape: what is not asked for by name may be anything
+        text = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{annotations} is no COCO file: {type(error).__name__}: {text}",
+            expected="annotations in the format of COCO",
+        ) from error
+
+
+def _read(annotations: Path, images: Path | None, missing: float) -> DetectionData:
     content = _load(annotations)
     categories = _rows(content, "categories", annotations, ("id", "name"))
     rows = _rows(content, "images", annotations, ("id", "width", "height"))

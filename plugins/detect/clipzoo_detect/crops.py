@@ -1,21 +1,25 @@
-"""Boxes cut out of an image and resized to the encoder's input: all of them in one gather on the image's device."""
+"""Boxes cut out of an image and resized to the encoder's input, all at once, with the pixels that Pillow would give."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, get_args
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from clipzoo.errors import ConfigError, closest_matches
+from clipzoo_detect import resampling
 from clipzoo_detect.boxes import check_boxes, expand_boxes
 
 Fit = Literal["centre", "squash", "square"]
 FITS: tuple[str, ...] = get_args(Fit)
 
-_BORDER_PX = 1
+# Threads take turns of so many crops: few enough that they end together, whatever the sizes of the boxes.
+_TURN = 8
 
 
 def crop_regions(
@@ -24,10 +28,11 @@ def crop_regions(
     size: int,
     fit: Fit = "square",
 ) -> Float[Tensor, "boxes channels size size"]:
-    """Cut out every box and resize it to ``size``.
+    """Cut out every box and resize it to ``size`` as Pillow does with ``BICUBIC``, CLIP's own preprocessing.
 
-    One bilinear ``grid_sample`` for all boxes: the image and its successive halvings lie side by side on one sheet,
-    and each box reads the level at which its pixels are about as large as those of the crop, so that none aliases.
+    On the CPU a compiled loop over the boxes; on other devices, and where gradients are wanted, one product of the
+    image with the matrices of weights of all boxes. Boxes with whole edges inside the image equal
+    ``image.crop(box).resize`` up to the rounding of bytes, 3/255 at most and 1/500 in the mean.
 
     Args:
         image: RGB in [0, 1].
@@ -49,25 +54,89 @@ def crop_regions(
     >>> crops.shape, round(float(crops[1, 0, 0, 0] * 64))
     (torch.Size([2, 3, 32, 32]), 16)
     """
+    check_boxes(boxes)
+    if len(boxes) == 0:
+        return image.new_zeros(0, len(image), size, size, dtype=torch.float32)
+    return next(crop_batches(image, boxes, size, fit, len(boxes)))
+
+
+def crop_batches(
+    image: Float[Tensor, "channels height width"],
+    boxes: Float[Tensor, "boxes 4"],
+    size: int,
+    fit: Fit = "square",
+    batch_size: int = 128,
+) -> Iterator[Float[Tensor, "batch channels size size"]]:
+    """The crops of :func:`crop_regions`, some at a time; on the CPU each batch is written over the one before.
+
+    Memory that is used again needs no new pages, which for many crops cost as much time as the resizing.
+
+    Args:
+        image: RGB in [0, 1].
+        boxes: px.
+        size: side of the crops, px.
+        fit: see :func:`crop_regions`.
+        batch_size: crops at once.
+
+    Raises:
+        ConfigError: if ``fit`` is unknown.
+        DataError: if the boxes are none.
+    """
     if fit not in FITS:
         raise ConfigError(f'no fit called "{fit}"', closest=closest_matches(fit, FITS), expected=", ".join(FITS))
     check_boxes(boxes)
-    channels, height, width = image.shape
-    boxes = fitted_boxes(boxes.to(image.device, torch.float32), fit, (height, width))
-    extent = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3)
-    sheet, offsets, limits = _pyramid(image, size)
-    # log2 of pixels of the image a pixel of the crop; at a half, both neighbouring levels are as good.
-    level = (extent.prod(1).sqrt() / size).log2().round().clamp(0, len(offsets) - 1).long()
-    steps = (torch.arange(size, device=image.device) + 0.5) / size
-    place = boxes[:, None, :2] + extent[:, None] * steps[:, None]  # [boxes, size, (x, y)]
-    place = place / (2.0 ** level[:, None, None])
-    place = torch.minimum(place.clamp(min=0), limits[level][:, None]) + offsets[level][:, None]
-    place = place / torch.tensor([sheet.shape[-1], sheet.shape[-2]], device=image.device) * 2 - 1
-    grid = torch.stack(
-        [place[:, None, :, 0].expand(-1, size, -1), place[:, :, None, 1].expand(-1, -1, size)], -1
-    ).reshape(1, -1, size, 2)
-    crops = F.grid_sample(sheet[None], grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return crops.reshape(channels, -1, size, size).transpose(0, 1).clamp(0, 1)
+    fitted = fitted_boxes(boxes.detach().cpu().double(), fit, (image.shape[-2], image.shape[-1]))
+    # A box of no width still shows what lies under it.
+    fitted = torch.cat([fitted[:, :2], torch.maximum(fitted[:, 2:], fitted[:, :2] + 1e-3)], 1).numpy()
+    if image.device.type != "cpu" or (image.requires_grad and torch.is_grad_enabled()):
+        for begin in range(0, len(fitted), batch_size):
+            yield _by_product(image.float(), fitted[begin : begin + batch_size], size)
+        return
+    turned = image.detach().float().transpose(1, 2).contiguous().numpy()
+    sheet = torch.empty(min(batch_size, len(fitted)), len(image), size, size)
+    for begin in range(0, len(fitted), batch_size):
+        part = fitted[begin : begin + batch_size]
+        _by_loop(turned, part, sheet.numpy())
+        yield sheet[: len(part)]
+
+
+def _by_loop(turned: np.ndarray, boxes: np.ndarray, out: np.ndarray) -> None:
+    begins = range(0, len(boxes), _TURN)
+    threads = min(torch.get_num_threads(), len(begins))
+    if threads == 1:
+        resampling.resample(turned, boxes, out, 0, len(boxes))
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        turns = [
+            pool.submit(resampling.resample, turned, boxes, out, begin, min(begin + _TURN, len(boxes)))
+            for begin in begins
+        ]
+        for turn in turns:
+            turn.result()
+
+
+def _by_product(image: Tensor, boxes: np.ndarray, size: int) -> Tensor:
+    """Each crop is weights of rows times the image times weights of columns."""
+    height, width = image.shape[-2:]
+    across = _weight_matrices(boxes[:, [0, 2]], size, width, image.device)
+    down = _weight_matrices(boxes[:, [1, 3]], size, height, image.device)
+    wide = torch.einsum("chw,nxw->nchx", image, across)
+    return torch.einsum("nyh,nchx->ncyx", down, wide).clamp(0, 1)
+
+
+def _weight_matrices(
+    edges: np.ndarray, size: int, length: int, device: torch.device
+) -> Float[Tensor, "boxes size length"]:
+    """Weights of all pixels along an axis of the image in each pixel of the crops."""
+    taps = int(np.ceil(4 * max(1.0, (edges[:, 1] - edges[:, 0]).max() / size))) + 1
+    first = np.empty((len(edges), size), np.int64)
+    weights = np.zeros((len(edges), taps, size), np.float32)
+    resampling.weights_of_all(edges, first, weights)
+    # Few numbers travel to the device; the matrices, mostly zeros, are laid out there.
+    rows = torch.from_numpy(weights).to(device).transpose(1, 2)
+    columns = torch.from_numpy(first).to(device)[..., None] + torch.arange(taps, device=device)
+    found = torch.zeros(len(edges), size, length, device=device)
+    return found.scatter_add_(2, columns.clamp(0, length - 1), rows)
 
 
 def fitted_boxes(boxes: Float[Tensor, "boxes 4"], fit: Fit, size: tuple[int, int]) -> Float[Tensor, "boxes 4"]:
@@ -121,28 +190,3 @@ def region_crops(
         wanted.append(torch.cat([corner, torch.maximum(grown[:, 2:].ceil(), corner + 1)], 1))
     crops, rows = torch.cat(wanted).unique(dim=0, return_inverse=True)
     return crops, rows.reshape(len(context), -1)
-
-
-def _pyramid(image: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The image and its halvings on one sheet, each in a border of its own edge; where they lie, how large they are."""
-    levels = [image.float()]
-    while min(levels[-1].shape[-2:]) > 2 and max(levels[-1].shape[-2:]) > size * 1.5:
-        levels.append(F.avg_pool2d(levels[-1][None], 2, ceil_mode=True, count_include_pad=False)[0])
-    padded = [F.pad(level[None], [_BORDER_PX] * 4, mode="replicate")[0] for level in levels]
-    if len(padded) == 1:
-        sheet = padded[0]
-        corners = [(0, 0)]
-    else:
-        below = [0]
-        for level in padded[1:]:
-            below.append(below[-1] + level.shape[-2])
-        left = padded[0].shape[-1]
-        sheet = image.new_zeros(
-            len(image), max(padded[0].shape[-2], below[-1]), left + padded[1].shape[-1], dtype=torch.float32
-        )
-        corners = [(0, 0), *((left, top) for top in below[:-1])]
-        for level, (x, y) in zip(padded, corners, strict=True):
-            sheet[:, y : y + level.shape[-2], x : x + level.shape[-1]] = level
-    offsets = torch.tensor(corners, dtype=torch.float32, device=image.device) + _BORDER_PX
-    limits = torch.tensor([level.shape[:-3:-1] for level in levels], dtype=torch.float32, device=image.device)
-    return sheet, offsets, limits

@@ -129,7 +129,7 @@ def _warn_of_unknown(settings: ViLDSettings, context: Context, data: DetectionDa
 def _own_boxes(path: str) -> Mapping[str, Any]:
     try:
         content = json.loads(Path(path).expanduser().read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {error}"[:300], expected="image name to boxes") from error
     if not isinstance(content, dict) or not all(isinstance(rows, list) for rows in content.values()):
         raise DataError(f"{path} holds no boxes", expected='{"street.jpg": [[left, top, right, bottom], ...]}')
@@ -142,7 +142,7 @@ def _own_boxes(path: str) -> Mapping[str, Any]:
 
 def _draw(settings: ViLDSettings, context: Context, data: DetectionData, found: Mapping[str, Detections]) -> None:
     """The first images with their boxes, drawn from the records: a resumed run shows what any other shows."""
-    for image in [image for image in data.images if image.key in found][: settings.pictures]:
+    for image in sorted((one for one in data.images if one.key in found), key=lambda one: one.key)[: settings.pictures]:
         try:
             picture = image.read()
         except ClipzooError:  # it has gone since it was looked at: the others are shown
@@ -341,9 +341,7 @@ def _protocol(settings: ViLDSettings, context: Context, method: ViLD) -> dict[st
         "encoder": f"{context.clip.name} ({context.clip.fingerprint})",
         "tier": "0, CLIP on crops of 1x and 1.5x" if settings.tier == 0 else "1, RoIAlign on dense features",
         "proposals": f"{settings.boxes or settings.proposer}, at most {settings.proposals} an image",
-        "crops": f"fit {settings.fit}, bilinear from a pyramid"
-        if settings.tier == 0
-        else f"{settings.dense_px} px image",
+        "crops": f"fit {settings.fit}, bicubic as Pillow" if settings.tier == 0 else f"{settings.dense_px} px image",
         "prompts": f"{len(templates)} templates" if len(templates) > 3 else " | ".join(templates),
         "background": " | ".join(method.background),
         "temperature": f"{method.temperature:.4g}",

@@ -125,7 +125,8 @@ class OWLv2Detector:
         return [self._one(image, sentences) for image in as_images(images)]
 
     def _one(self, image: Tensor, sentences: list[str]) -> Detections:
-        inputs = self.processor(text=[sentences], images=_picture(image), return_tensors="pt")
+        # Its text tower reads 16 tokens: of longer names the beginning.
+        inputs = self.processor(text=[sentences], images=_picture(image), return_tensors="pt", truncation=True)
         output = self.model(**_moved(inputs, self.model))
         height, width = image.shape[-2:]
         boxes = _corners(output.pred_boxes[0]) * max(height, width)

@@ -73,7 +73,7 @@ SHAPES: dict[str, Shape] = {
         (640, 672, 704, 736, 768, 800), 1333, 256, 1024, 4, (32, 64, 128, 256, 512), (2000, 1000), (1000, 1000), 512,
         ("0", "1", "2", "3"),
     ),
-    "small": Shape((160,), 320, 64, 256, 2, (24, 48, 96), (200, 100), (100, 100), 64, ("0", "1", "2")),
+    "small": Shape((112,), 224, 64, 256, 1, (16, 32, 64), (200, 100), (100, 100), 40, ("0", "1", "2")),
 }  # fmt: skip
 
 
@@ -219,7 +219,9 @@ class ViLDNetwork(nn.Module):
         anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * len(sizes))
         self.rpn = RegionProposalNetwork(
             anchors,
-            RPNHead(shape.channels, anchors.num_anchors_per_location()[0], conv_depth=2),
+            RPNHead(
+                shape.channels, anchors.num_anchors_per_location()[0], conv_depth=2 if backbone == "resnet50" else 1
+            ),
             fg_iou_thresh=0.7,
             bg_iou_thresh=0.3,
             batch_size_per_image=256 if backbone == "resnet50" else 64,
@@ -374,7 +376,11 @@ class ViLDNetwork(nn.Module):
         pooled = self.box_pool(maps, [proposals], batch.image_sizes)
         embedded, features = self.text_head(pooled)
         base = base.to(text.device)
-        p_text = region_logits(embedded, text, self.background, temperature).softmax(-1)[:, 1:]
+        logits = region_logits(embedded, text, self.background, temperature)
+        if self.variant == "closed":
+            # Vectors of classes without annotations were never learned: they may not take probability from the others.
+            logits[:, 1:][:, ~base] = -torch.inf
+        p_text = logits.softmax(-1)[:, 1:]
         scores = p_text
         if self.image_head is not None:
             p_image = region_logits(self.image_head(pooled)[0], text, temperature=temperature).softmax(-1)
@@ -384,8 +390,6 @@ class ViLDNetwork(nn.Module):
                 if self.variant == "ensemble"
                 else (p_image * objectness[:, None]).sqrt()
             )
-        if self.variant == "closed":
-            scores = torch.where(base, scores, 0)
         boxes = decode_boxes(self.deltas(features), proposals, batch.image_sizes[0])
         usable = valid_boxes(boxes)
         boxes, scores = boxes[usable], scores[usable]

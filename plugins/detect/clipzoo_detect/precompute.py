@@ -172,7 +172,7 @@ def _read_meta(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
         assert isinstance(content, dict)
         return content
-    except (OSError, ValueError, AssertionError) as error:
+    except (OSError, ValueError, AssertionError, RecursionError) as error:
         raise DataError(f"{path} cannot be read: {error}", hint="delete the folder, and precompute again") from error
 
 

@@ -14,6 +14,7 @@ from skimage.segmentation import felzenszwalb
 from torch import Tensor
 from torchvision.ops import nms
 
+from clipzoo.encoders.weight_files import read_weight_file
 from clipzoo.errors import ConfigError, DataError, WeightsError, closest_matches
 from clipzoo_detect.boxes import check_boxes, clip_boxes, valid_boxes
 
@@ -307,7 +308,7 @@ class RPNProposer:
                 hint="proposer=grouping, which needs none",
             )
         model = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None, num_classes=91)
-        model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        model.load_state_dict(read_weight_file(path))
         return cls(model.to(device), count)
 
     @torch.no_grad()

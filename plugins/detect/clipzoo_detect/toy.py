@@ -16,7 +16,7 @@ _SEEDS = {"train": 11, "val": 12, "test": 13}
 def toy_scenes(count: int, split: str = "test", seed: int = 0, side_px: int = 160) -> DetectionData:
     """The first ``count`` scenes of a split: one to four coloured shapes with boxes and masks.
 
-    Half of the scenes show base combinations alone, half novel ones alone (of ``train`` one in four): as in LVIS,
+    Half of the scenes show base combinations alone, half novel ones alone (of ``train`` one in eight): as in LVIS,
     novel things are in the training images too, and :meth:`DetectionData.without` hides their annotations.
 
     Args:
@@ -29,7 +29,7 @@ def toy_scenes(count: int, split: str = "test", seed: int = 0, side_px: int = 16
     >>> len(data), len(data.classnames), data.images[0].size
     (2, 128, (160, 160))
     """
-    every = 4 if split == "train" else 2
+    every = 8 if split == "train" else 2
     images = []
     for place in range(count):
         generator = np.random.default_rng([_SEEDS.get(split, 14), seed, place])

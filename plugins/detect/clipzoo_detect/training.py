@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from clipzoo import Context, Result, Table
+from clipzoo.encoders.loading import read_state
 from clipzoo.errors import ConfigError, DataError, RunError, WeightsError
 from clipzoo_detect.annotations import DetectionData
 from clipzoo_detect.network import Description, Example, ViLDNetwork, load_network, save_network
@@ -130,22 +132,25 @@ def train_run(settings: ViLDSettings, context: Context, data: DetectionData) -> 
     hidden, novel = base_only(settings, data)
     if not any(image.things for image in hidden.images):
         raise DataError(f"{data.name} has no thing of a base class")
-    rank, world = _world(context.device)
+    rank, world = _world()
     device = context.device
     if world > 1 and device.type == "cuda":
-        device = torch.device("cuda", rank % torch.cuda.device_count())
+        device = torch.device("cuda", torch.cuda.current_device())
     network, description, text, cache = _prepared(settings, context, data, novel)
     network, text = network.to(device), text.to(device)
     examples = Examples(hidden, cache, settings.masks, description.dim)
     optimiser = _optimiser(settings, network)
     state = context.folder / "training.pt"
-    first = _restore(state, network, optimiser, device) if state.exists() else 0
+    first = _restore(state, network, optimiser, device) if rank == 0 and state.exists() else 0
+    if world > 1:
+        first = _shared(optimiser, first)
     loader = DataLoader(
         examples,
         batch_sampler=Batches(len(data), settings.batch_size, first, settings.steps, settings.seed, rank, world),
         num_workers=settings.workers,
         collate_fn=list,
     )
+    # On several processes all begin with the weights of the first.
     model: Any = nn.parallel.DistributedDataParallel(network, find_unused_parameters=True) if world > 1 else network
     base = base_mask(len(data.classnames), novel).to(device)
     started = time.perf_counter()
@@ -220,13 +225,7 @@ def _start_from(network: ViLDNetwork, path: Path, context: Context) -> None:
     if path.suffix == ".safetensors":
         state = load_network(path)[0].state_dict()
     else:
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            text = " ".join(str(error).split())[:200]
-            raise WeightsError(
-                f"{path} cannot be read: {text}", expected="weights of torchvision or of ViLD"
-            ) from error
+        state = read_state(path)
     own = network.state_dict()
     # A classification ResNet-50 has the names of the backbone's body.
     state = {**state, **{f"backbone.body.{name}": value for name, value in state.items()}}
@@ -295,15 +294,30 @@ def _to(example: Example, device: torch.device) -> Example:
     )
 
 
-def _world(device: torch.device) -> tuple[int, int]:
-    """Rank and number of processes; started by torchrun, they find each other."""
+def _world() -> tuple[int, int]:
+    """Rank of this process and number of processes."""
     import torch.distributed as distributed
 
-    if not distributed.is_available() or not distributed.is_torchelastic_launched():
-        return 0, 1
-    if not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return distributed.get_rank(), distributed.get_world_size()
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "several processes were started, and each would make a run of its own",
+            expected="the module that joins them",
+            hint="torchrun --nproc-per-node N -m clipzoo_detect recipe=lvis",
+        )
+    return 0, 1
+
+
+def _shared(optimiser: torch.optim.Optimizer, first: int) -> int:
+    """The state of the first process's optimiser and the step that it goes on with, on all processes."""
+    import torch.distributed as distributed
+
+    told: list[Any] = [optimiser.state_dict() if first else None, first]
+    distributed.broadcast_object_list(told)
+    if told[0] is not None:
+        optimiser.load_state_dict(told[0])
+    return int(told[1])
 
 
 def _save(path: Path, network: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:

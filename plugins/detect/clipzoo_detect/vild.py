@@ -18,7 +18,7 @@ from clipzoo.encoders.pixels import check_range
 from clipzoo.errors import ConfigError, DataError
 from clipzoo.prompts import Templates
 from clipzoo_detect.boxes import best_detections
-from clipzoo_detect.crops import FITS, Fit, crop_regions, region_crops
+from clipzoo_detect.crops import FITS, Fit, crop_batches, region_crops
 from clipzoo_detect.detections import Detections
 from clipzoo_detect.prompts import class_names, class_sentences, known_templates
 from clipzoo_detect.proposals import Proposals, Proposer, given_proposals
@@ -244,10 +244,8 @@ def embed_crops(
     """Unit rows of boxes: the sum of the embeddings of the box and of its surroundings, each distinct crop once."""
     size = image.shape[-2], image.shape[-1]
     crops, rows = region_crops(boxes, size, tuple(context))
-    parts = [
-        clip.encode_image(crop_regions(image, part, clip.image_size, fit), resize="none")
-        for part in crops.split(batch_size)
-    ]
+    batches = crop_batches(image, crops, clip.image_size, fit, batch_size)
+    parts = [clip.encode_image(batch, resize="none") for batch in batches]
     return F.normalize(torch.cat(parts)[rows].sum(0), dim=-1)
 
 

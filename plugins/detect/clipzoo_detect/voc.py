@@ -97,7 +97,7 @@ def _parse(file: Path) -> _Parsed:
             corners = (left - 1, top - 1, right, bottom)
             things.append((_text(entry, "name").strip(), corners, (entry.findtext("difficult") or "0").strip() == "1"))
         return (root.findtext("filename") or f"{file.stem}.jpg").strip(), (height, width), things
-    except (OSError, ElementTree.ParseError, AssertionError, ValueError) as error:
+    except (OSError, ElementTree.ParseError, AssertionError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(
             f"{file} is no annotation of Pascal VOC: {error or 'an element is missing'}",
             expected="size, and an object with name and bndbox for each thing",

@@ -74,6 +74,15 @@ def test_detections_lie_in_the_image_and_a_closed_set_stays_closed(text):
     assert not {2, 5} & set(found[found.scores > 0].labels.tolist())
 
 
+def test_vectors_that_were_never_learned_take_nothing_from_a_closed_set():
+    torch.manual_seed(1)
+    network = ViLDNetwork(DIM, "small", "closed", 8, masks=False).eval()
+    base, image, rows = base_mask(8, [2, 5]), torch.rand(3, 90, 140), network.classes.detach().clone()
+    found = network.detect(image, rows, base, limit=10)
+    rows[[2, 5]] = torch.randn(2, DIM)
+    assert torch.equal(network.detect(image, rows, base, limit=10).scores, found.scores)
+
+
 def test_mirroring_twice_is_nothing(batch):
     one = batch[0]
     again = one.flipped().flipped()
@@ -198,6 +207,34 @@ def test_precompute_train_detect_and_resume(tmp_path, monkeypatch):
     found = clipzoo.run("vild", tier=2, weights=str(whole.folder / "vild.safetensors"), **settings(tmp_path, scenes=2))
     assert found.metrics["images"] == 2
     assert "novel_AP50" in found.metrics
+
+
+def test_a_killed_precompute_goes_on_and_gives_the_same(tmp_path, monkeypatch):
+    whole = settings(tmp_path, embeddings=str(tmp_path / "whole"))
+    clipzoo.run("vild", stage="precompute", **whole)
+
+    def torn(cache, place, boxes, rows):
+        if place == 1:
+            cache.boxes[place, : len(boxes)] = 7.0  # half of a row is on the disk when the process dies
+            raise KeyboardInterrupt
+        return kept(cache, place, boxes, rows)
+
+    kept = EmbeddingCache.write
+    monkeypatch.setattr(EmbeddingCache, "write", torn)
+    killed = settings(tmp_path, embeddings=str(tmp_path / "killed"))
+    with pytest.raises(KeyboardInterrupt):
+        clipzoo.run("vild", stage="precompute", **killed)
+    with pytest.raises(DataError, match="2 of 3 images"):
+        clipzoo.run("vild", stage="train", steps=1, **killed)
+    monkeypatch.setattr(EmbeddingCache, "write", kept)
+    assert clipzoo.run("vild", stage="precompute", **killed).metrics["already_done"] == 1
+    for name in ("embeddings.f16", "boxes.f32", "counts.i32", "done.u8"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    with pytest.raises(DataError, match="other images"):
+        clipzoo.run("vild", stage="precompute", **{**killed, "scenes": 2})
+    for stage in ("precompute", "train"):
+        with pytest.raises(DataError, match="those of tiny-rn"):
+            clipzoo.run("vild", stage=stage, steps=1, **{**killed, "model": "tiny"})
 
 
 def test_training_says_what_it_lacks(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from clipzoo_detect import Detections, GroupingProposer, Proposals, ViLD
 from clipzoo_detect.toy import toy_scenes
-from clipzoo_detect.vild import pixels_of
+from clipzoo_detect.vild import Vocabulary, pixels_of
 from PIL import Image
 from torchvision.ops import box_iou
 
@@ -120,3 +120,16 @@ def test_an_rpn_of_torchvision_proposes_in_pixels_of_the_image():
     assert proposed.boxes[:, 0::2].max() <= 200.001
     assert proposed.boxes[:, 1::2].max() <= 120.001
     assert (proposed.objectness[:-1] >= proposed.objectness[1:]).all()
+
+
+def test_twenty_thousand_classes_are_scored_at_once(tiny):
+    generator = torch.Generator().manual_seed(0)
+    text = torch.nn.functional.normalize(torch.randn(20_000, tiny.embed_dim, generator=generator), dim=-1)
+    vocabulary = Vocabulary(tuple(map(str, range(20_000))), text, text[:0])
+    corners = 60 * torch.rand(300, 2, generator=generator)
+    proposed = Proposals(torch.cat([corners, corners + 8], 1), torch.full((300,), 0.5))
+    wanted = torch.randperm(20_000, generator=generator)[:300]
+    found = ViLD(tiny).classify(proposed, text[wanted], vocabulary)
+    assert len(found) == 300
+    assert set(found.labels.tolist()) <= set(wanted.tolist())
+    assert all(label in wanted for label in found.labels[:50])

@@ -1,0 +1,124 @@
+"""Pillow's bicubic resampling of many boxes of one image: weights, and the loop over crops, compiled for the CPU.
+
+The filter is Pillow's: a cubic with a = -1/2 (Keys 1981, eq. 15), stretched by the factor by which a box shrinks, taps
+beyond the edge of the box left out, weights of sum one. It is separable: a box needs weights for its rows and for its
+columns alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+_LANES = 16
+_compiled: Any = njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+
+
+@_compiled
+def axis_weights(low: float, high: float, size: int, first: Any, weights: Any) -> int:
+    """Taps of one axis of a box.
+
+    Args:
+        low: edge of the box, px.
+        high: the other.
+        size: pixels of the crop along this axis.
+        first: int [size], receives the first pixel of the image that each pixel of the crop reads.
+        weights: float32 [taps, size], receives the weights from there on.
+
+    Returns:
+        How many taps are in use at most.
+    """
+    scale = (high - low) / size
+    stretch = max(scale, 1.0)
+    most = 0
+    for place in range(size):
+        centre = low + (place + 0.5) * scale
+        begin = int(np.floor(max(centre - 2 * stretch + 0.5, np.floor(low))))
+        end = int(np.floor(min(centre + 2 * stretch + 0.5, np.ceil(high))))
+        total = 0.0
+        for tap in range(weights.shape[0]):
+            weight = 0.0
+            if begin + tap < end:
+                distance = abs((begin + tap - centre + 0.5) / stretch)
+                if distance < 1:
+                    weight = (1.5 * distance - 2.5) * distance * distance + 1
+                elif distance < 2:
+                    weight = ((-0.5 * distance + 2.5) * distance - 4) * distance + 2
+            weights[tap, place] = weight
+            total += weight
+        for tap in range(weights.shape[0]):
+            weights[tap, place] /= total
+        first[place] = begin
+        most = max(most, end - begin)
+    return most
+
+
+@_compiled
+def weights_of_all(edges: Any, first: Any, weights: Any) -> None:
+    """:func:`axis_weights` of all boxes: edges [boxes, 2], first [boxes, size], weights [boxes, taps, size]."""
+    for place in range(len(edges)):
+        axis_weights(edges[place, 0], edges[place, 1], first.shape[1], first[place], weights[place])
+
+
+@_compiled
+def most_taps(box: Any, size: int) -> int:
+    """Bound on the taps of a box along either axis, never below the four of an enlargement."""
+    return int(np.ceil(4 * max(1.0, (box[2] - box[0]) / size, (box[3] - box[1]) / size))) + 1
+
+
+@_compiled
+def resample(turned: Any, boxes: Any, out: Any, begin: int, end: int) -> None:
+    """Cut out and resize the boxes from ``begin`` to before ``end``.
+
+    Args:
+        turned: float32 [channels, width, height]: the image with columns as rows.
+        boxes: float64 [boxes, 4], px; what lies outside the image shows its edge.
+        out: float32 [boxes, channels, size, size], receives the crops, clipped to [0, 1].
+        begin: first box.
+        end: box to stop before.
+    """
+    channels, _, height = turned.shape
+    size = out.shape[-1]
+    padded = (size + _LANES - 1) // _LANES * _LANES
+    for place in range(begin, end):
+        box = boxes[place]
+        taps = most_taps(box, size)
+        across, down = np.zeros((taps, padded), np.float32), np.zeros((taps, size), np.float32)
+        left, upper = np.zeros(padded, np.int64), np.zeros(size, np.int64)
+        taps_across = axis_weights(box[0], box[2], size, left, across)
+        taps_down = axis_weights(box[1], box[3], size, upper, down)
+        top = max(0, min(upper[0], height - 1))
+        rows = max(top + 1, min(upper[size - 1] + taps_down, height)) - top
+        wide = np.empty((rows, padded), np.float32)
+        block = np.empty((_LANES, rows), np.float32)
+        for channel in range(channels):
+            # Columns of the crop are mixed along rows of the turned image, so that neighbours in memory share a
+            # weight and the processor mixes many at once; then small blocks are turned back.
+            image = turned[channel, :, top : top + rows]
+            for corner in range(0, padded, _LANES):
+                for lane in range(_LANES):
+                    _mix(image, left[corner + lane], across[:, corner + lane], taps_across, block[lane])
+                for row in range(rows):
+                    for lane in range(_LANES):
+                        wide[row, corner + lane] = block[lane, row]
+            for row in range(size):
+                line = out[place, channel, row]
+                _mix(wide[:, :size], upper[row] - top, down[:, row], taps_down, line)
+                for column in range(size):
+                    line[column] = min(max(line[column], np.float32(0)), np.float32(1))
+
+
+@_compiled
+def _mix(lines: Any, first: int, weights: Any, taps: int, out: Any) -> None:
+    """A weighted sum of successive lines, those beyond the last or before the first being that one."""
+    last = len(lines) - 1
+    a, b = lines[max(0, min(first, last))], lines[max(0, min(first + 1, last))]
+    c, d = lines[max(0, min(first + 2, last))], lines[max(0, min(first + 3, last))]
+    for place in range(len(out)):
+        out[place] = weights[0] * a[place] + weights[1] * b[place] + weights[2] * c[place] + weights[3] * d[place]
+    for tap in range(4, taps):
+        line, weight = lines[max(0, min(first + tap, last))], weights[tap]
+        for place in range(len(out)):
+            out[place] += weight * line[place]
