@@ -84,7 +84,10 @@ class GIFReader:
         self.path = path
         header = open_header(path)
         self.image: Image.Image = header.image
-        count = getattr(self.image, "n_frames", 1)
+        try:
+            count = getattr(self.image, "n_frames", 1)
+        except Exception as error:  # a decoder that meets nonsense may raise anything
+            raise DataError(f"{path} is a damaged GIF: {' '.join(str(error).split())[:200]}") from error
         if count * header.width * header.height > _MAX_GIF_PIXELS:
             raise DataError(
                 f"{path} has {count} frames of {header.width} x {header.height} px", expected="a smaller GIF"

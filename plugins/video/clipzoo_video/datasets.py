@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -123,10 +123,14 @@ def open_msvd(folder: Path, split: str = "test", **_options: Any) -> VideoDatase
     _refuse_repeated(wanted, folder / f"{split}_list.txt")
     plain = sorted(folder.rglob("raw-captions.json"))
     if plain:
-        captions = {
-            key: [" ".join(words) if isinstance(words, list) else str(words) for words in rows]
-            for key, rows in _json(plain[0]).items()
-        }
+        captions = _shaped(
+            plain[0],
+            lambda stored: {
+                str(key): [" ".join(map(str, words)) if isinstance(words, list) else str(words) for words in rows]
+                for key, rows in stored.items()
+            },
+            "{video: [sentence, ...]}",
+        )
     else:
         captions = read_word_lists(_one_file(folder, "raw-captions.pkl"))
     return _assemble("msvd", split, folder, [(key, text) for key in wanted for text in captions.get(key, ())], wanted)
@@ -155,8 +159,11 @@ def open_didemo(folder: Path, split: str = "test", **_options: Any) -> VideoData
     _check_split("didemo", split, ("train", "val", "test"))
     wanted = _lines(_one_file(folder, f"{split}_list.txt"))
     told: dict[str, list[str]] = {}
-    for row in _json(_one_file(folder, f"{split}_data.json")):
-        told.setdefault(str(row["video"]), []).append(str(row["description"]))
+    path = _one_file(folder, f"{split}_data.json")
+    for key, sentence in _shaped(
+        path, lambda stored: [(str(row["video"]), str(row["description"])) for row in stored], _DIDEMO_ROWS
+    ):
+        told.setdefault(key, []).append(sentence)
     pairs = [(key, " ".join(told[key])) for key in wanted if key in told]
     return _assemble("didemo", split, folder, pairs, wanted, until_s=DIDEMO_SECONDS)
 
@@ -165,9 +172,17 @@ def open_activitynet(folder: Path, split: str = "test", **_options: Any) -> Vide
     """ActivityNet Captions: ``train_ids.json`` with ``train.json``; ``val_ids.json`` with ``val_1.json`` to test."""
     names = {"train": ("train_ids.json", "train.json"), "test": ("val_ids.json", "val_1.json")}
     _check_split("activitynet", split, names)
-    ids, table = (_json(_one_file(folder, name)) for name in names[split])
-    wanted = [key if str(key).startswith("v_") else f"v_{key}" for key in ids]
-    pairs = [(key, " ".join(part.strip() for part in table[key]["sentences"])) for key in wanted if key in table]
+    ids, table = (_one_file(folder, name) for name in names[split])
+    found = _shaped(ids, lambda stored: [str(key) for key in stored], "a list of names")
+    wanted = [key if key.startswith("v_") else f"v_{key}" for key in found]
+    told = _shaped(
+        table,
+        lambda stored: {
+            key: " ".join(str(p).strip() for p in stored[key]["sentences"]) for key in wanted if key in stored
+        },
+        '{name: {"sentences": [...]}}',
+    )
+    pairs = list(told.items())
     return _assemble("activitynet", split, folder, pairs, wanted)
 
 
@@ -367,6 +382,20 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as JSON: {' '.join(str(error).split())[:200]}") from error
+
+
+_DIDEMO_ROWS = '[{"video", "description"}, ...]'
+
+
+def _shaped(path: Path, arrange: Callable[[Any], Any], expected: str) -> Any:
+    """What ``arrange`` makes of a JSON file, whose shape is that of ``expected`` or refused."""
+    stored = _json(path)
+    try:
+        return arrange(stored)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise DataError(
+            f"{path} has another structure: {type(error).__name__}: {error}"[:300], expected=expected
+        ) from error
 
 
 def _lines(path: Path) -> list[str]:

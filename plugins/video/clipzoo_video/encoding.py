@@ -148,12 +148,12 @@ def encode_items(
     """
     done: dict[int, Tensor] = {}
     waiting: list[tuple[int, str | None, Tensor]] = []
+    repeating = any(isinstance(item.source, np.ndarray) for item in items)
 
     def flush() -> None:
         if not waiting:
             return
-        pixels = torch.cat([frames for _, _, frames in waiting])
-        rows = torch.cat([encode_fitted(clip, part).cpu() for part in pixels.split(batch_size)])
+        rows = _encoded(clip, torch.cat([frames for _, _, frames in waiting]), batch_size, repeating)
         for (row, key, _), features in zip(waiting, rows.split([len(frames) for _, _, frames in waiting]), strict=True):
             done[row] = features.clone()
             if cache is not None and key is not None:
@@ -176,6 +176,17 @@ def encode_items(
         raise DataError("no video could be read", expected="at least one")
     rows = sorted(done)
     return EncodedItems(EncodedVideos.padded([done[row] for row in rows]), tuple(rows))
+
+
+def _encoded(clip: FrozenCLIP, pixels: Tensor, batch_size: int, repeating: bool) -> Tensor:
+    """Features of fitted frames, on the CPU; with ``repeating``, frames that are equal pass the encoder once."""
+    places = list(range(len(pixels)))
+    if repeating:
+        # Toy clips stand next to themselves played backwards, and may show two pictures only.
+        known: dict[bytes, int] = {}
+        places = [known.setdefault(frame.numpy().tobytes(), len(known)) for frame in pixels]
+        pixels = pixels[[places.index(place) for place in range(len(known))]]
+    return torch.cat([encode_fitted(clip, part).cpu() for part in pixels.split(batch_size)])[places]
 
 
 def _prepared(

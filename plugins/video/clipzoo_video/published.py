@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -65,7 +66,7 @@ def load_clip4clip(
         _check_encoder(Path(path).expanduser(), clip)
         clip = _retrained(clip, state, path)
     renamed = own if ours else _renamed(state, name, path)
-    layers = 1 + max((int(key.split(".")[1]) for key in renamed if key.startswith("blocks.")), default=3)
+    layers = 1 + max((int(m[1]) for key in renamed if (m := re.match(r"blocks\.(\d{1,3})\.", key))), default=3)
     frames = len(renamed["positions"]) - 1 if "positions" in renamed else 76
     if any(value.shape[-1] != clip.embed_dim for key, value in renamed.items() if key == "positions"):
         raise WeightsError(f"{path} was trained on features of another width than {clip.embed_dim} ({clip.name})")
@@ -183,14 +184,21 @@ def _retrained(clip: FrozenCLIP, state: Mapping[str, Tensor], path: Any) -> Froz
 
 
 def _own_name(path: Path, state: Mapping[str, Tensor]) -> HeadName:
-    with safe_open(str(path), "pt") as file:
-        name = (file.metadata() or {}).get("head", "")
+    name = _metadata(path).get("head", "")
     return name if name in HEADS else published_head(state, own=True, path=path)  # type: ignore[return-value]
 
 
+def _metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself; another file says nothing."""
+    try:
+        with safe_open(str(path), "pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError):
+        return {}
+
+
 def _check_encoder(path: Path, clip: FrozenCLIP) -> None:
-    with safe_open(str(path), "pt") as file:
-        told = file.metadata() or {}
+    told = _metadata(path)
     if told.get("of", clip.fingerprint) != clip.fingerprint:
         raise WeightsError(
             f"the head in {path} was trained on the features of {told.get('encoder')} ({told['of']})",

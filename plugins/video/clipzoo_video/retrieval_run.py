@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from clipzoo_video.evaluation import order_accuracy, paper_rows, similarity_in_b
 from clipzoo_video.plugin import CLIP4ClipSettings
 from clipzoo_video.published import load_clip4clip, save_head
 from clipzoo_video.training import Pairs, TrainingLog, TrainingRecipe, train_head
+
+if TYPE_CHECKING:
+    from clipzoo.data.toy_clips import ToyClip
 
 _HELD_OUT = 0.1
 _TOY = "clips"
@@ -61,7 +64,7 @@ def retrieve(settings: CLIP4ClipSettings, context: Context) -> Result:
         scores[model.head_name] = similarity_in_blocks(model, text, videos.to(model.clip.device))
         rows += paper_rows(model.head_name, scores[model.head_name], part.data.owner)
         if part.data.name == _TOY:
-            meaning.append(_meaning(model, videos, settings))
+            meaning.append(_meaning(model, videos, part.data, settings))
     metrics = _headline(rows, meaning)
     metrics |= {"videos": len(part.data), "sentences": len(part.data.sentences), "failed": failed}
     metrics["videos_per_second"] = len(part.data) / seconds
@@ -257,11 +260,20 @@ def _encoded_by(settings: CLIP4ClipSettings, context: Context, model: CLIP4Clip,
     return found.videos
 
 
-def _meaning(model: CLIP4Clip, videos: EncodedVideos, settings: CLIP4ClipSettings) -> dict[str, Any]:
-    """Own caption against that of the clip played backwards, and against that of another thing."""
+def _toy_clips(settings: CLIP4ClipSettings, data: VideoDataset) -> list[tuple[int, ToyClip]]:
+    """The number of each clip of the data, which tells its pair, and the clip."""
     from clipzoo.data.toy_clips import clip_dataset
 
-    clips = clip_dataset(settings.pairs, 2, min(settings.frames, 8))[: len(videos)]
+    clips = clip_dataset(settings.pairs, 2, min(settings.frames, 8))
+    numbers = [int(item.key.rpartition("-")[2]) for item in data.items]
+    return [(number, clips[number]) for number in numbers]
+
+
+def _meaning(
+    model: CLIP4Clip, videos: EncodedVideos, data: VideoDataset, settings: CLIP4ClipSettings
+) -> dict[str, Any]:
+    """Own caption against that of the clip played backwards, and against that of another thing."""
+    clips = [clip for _, clip in _toy_clips(settings, data)]
     own, backwards, other = (
         _diagonal(model, [getattr(clip, name) for clip in clips], videos, settings.max_words)
         for name in ("caption", "opposite", "other")
@@ -287,16 +299,23 @@ def _diagonal(model: CLIP4Clip, sentences: Sequence[str], videos: EncodedVideos,
 
 
 def _by_action(settings: CLIP4ClipSettings, data: VideoDataset, scores: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """Of each action: share of clips whose caption beats the backwards one, which stands beside it in the data."""
-    from clipzoo.data.toy_clips import ACTIONS, clip_dataset
+    """Of each action: share of clips whose own caption beats that of the clip played backwards."""
+    from clipzoo.data.toy_clips import ACTIONS
 
-    clips = clip_dataset(settings.pairs, 2, min(settings.frames, 8))[: len(data)]
+    clips = _toy_clips(settings, data)
+    place = {number: row for row, (number, _) in enumerate(clips)}
+    sentence = {owner: number for number, owner in enumerate(data.owner)}
     rows = []
     for action in ACTIONS:
-        chosen = [row for row, clip in enumerate(clips) if clip.action == action and row ^ 1 < len(clips)]
+        pairs = [
+            (row, place[number ^ 1])
+            for row, (number, clip) in enumerate(clips)
+            if clip.action == action and number ^ 1 in place
+        ]
+        chosen, partners = [row for row, _ in pairs], [row for _, row in pairs]
         row: dict[str, Any] = {"action": action, "clips": len(chosen)}
         for head, score in scores.items():
-            own, backwards = score[chosen, chosen], score[[place ^ 1 for place in chosen], chosen]
+            own, backwards = (score[[sentence[row] for row in of], chosen] for of in (chosen, partners))
             row[head] = round(100 * order_accuracy(own, backwards), 1) if chosen else None
         rows.append(row)
     return rows
@@ -316,15 +335,18 @@ def _headline(rows: list[dict[str, Any]], meaning: list[dict[str, Any]]) -> dict
 
 def _record(context: Context, data: VideoDataset, similarity: Tensor) -> None:
     """One item a sentence: where its video stands."""
-    best = similarity.topk(min(5, similarity.shape[1]), dim=1)
+    # Videos that look the same to a head (a clip and the same clip backwards) stand in the order of their names.
+    named = sorted(range(len(data.items)), key=lambda column: data.items[column].key)
     for number, sentence in enumerate(data.sentences):
-        own = similarity[number, data.owner[number]]
+        row = similarity[number].double().mul(1e4).round()
+        best = row[named].sort(descending=True, stable=True).indices[:5].tolist()
+        own = row[data.owner[number]]
         context.record(
             f"{data.items[data.owner[number]].key} #{number}",
             sentence=sentence,
-            rank=int((similarity[number] > own).sum()) + 1,
-            found=[data.items[column].key for column in best.indices[number].tolist()],
-            score=round(float(own), 4),
+            rank=int((row > own).sum()) + 1,
+            found=[data.items[named[place]].key for place in best],
+            score=float(own) / 1e4,
         )
 
 

@@ -171,3 +171,13 @@ def test_real_clips_are_searched(real_data, tmp_path):
     result = clipzoo.run("clip4clip", input=str(real_data / "action_clips"), per_second=0.5, out=str(tmp_path), **TINY)
     assert result.metrics["videos"] == 9
     assert result.metrics["failed"] == 0
+
+
+@pytest.mark.slow
+def test_the_argument_of_the_paper_on_toy_clips(tmp_path):
+    """Mean pooling is at chance on order and good on content; a head that sees the order has it right."""
+    result = clipzoo.run("clip4clip", recipe="toy-world", heads=["meanP", "seqTransf"], out=str(tmp_path), device="cpu")
+    meaning = {row["head"]: row for row in tables_of(result)["meaning"]}
+    assert meaning["meanP"]["order"] == 50.0
+    assert min(row["content"] for row in meaning.values()) >= 85
+    assert meaning["seqTransf"]["order"] >= 90
