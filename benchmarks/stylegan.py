@@ -2,28 +2,38 @@
 
 uv run python benchmarks/stylegan.py [--size 1024] [--batch 1] [--dtype fp32|bf16] [--no-checkpointing] [--rounds 3]
 
-Counts come first: multiplications and bytes of each layer, and the time that a device of a given speed needs at least.
-Then images and gradients are timed, the median of some rounds, with the peak of memory of the whole process.
+Counts come first: operations and bytes of each layer, and what StyleCLIP's jobs come to on an H200. Then an image, an
+edit in S and a gradient are timed, the median of some rounds, with the peak of memory of the whole process.
 """
 
 from __future__ import annotations
 
-import platform
 import resource
-import statistics
 import sys
-import time
-from collections.abc import Callable
 
 import click
 import torch
+from _rows import report
+from _timing import median_s
 from clipzoo_style.stylegan2 import StyleGAN2, config_f_channels
 
-DEVICES = {
-    "H200": {"fp32": 60e12, "bf16": 790e12, "bytes": 4.8e12},
-    "2 cores": {"fp32": 0.2e12, "bf16": 0.3e12, "bytes": 3e10},
+BENCH = {
+    "needs": ["clipzoo_style"],
+    "full": [],
+    "quick": ["--size", "256", "--rounds", "2"],
+    "cuda": ["--device", "cuda", "--batch", "8"],
+    "timeout_s": 600,
+    "quick_timeout_s": 60,
 }
-"""Floating-point operations and bytes a second: what such a device does in practice, not what is printed on it."""
+
+H200 = {"fp32": 60e12, "bf16": 790e12, "bytes": 4.8e12}
+"""Operations and bytes a second that such a device does; fp32 without tensor cores."""
+
+VIT_B_32 = 8.8e9
+"""Operations of CLIP's ViT-B/32 for an image."""
+
+BACKWARD = 3.0
+"""Operations of a pass with its gradients, in passes without; one more where activations are computed again."""
 
 
 def layer_counts(generator: StyleGAN2, batch: int, bytes_a_number: int) -> list[dict[str, float | str]]:
@@ -41,18 +51,18 @@ def layer_counts(generator: StyleGAN2, batch: int, bytes_a_number: int) -> list[
     return rows
 
 
-def timed(work: Callable[[], object], rounds: int, device: torch.device) -> float:
-    """Median of some rounds, seconds."""
-    seconds = []
-    for _ in range(rounds):
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+def h200_jobs(flop: float, moved: float, dtype: str) -> list[tuple[str, float]]:
+    """What StyleCLIP's jobs of published length need at least on an H200, s, from one image's operations and bytes."""
+
+    def seconds(images: float, passes: float) -> float:
+        return images * max(passes * (flop + VIT_B_32) / H200[dtype], passes * moved / H200["bytes"])
+
+    return [
+        ("optimisation, 300 steps", seconds(300, BACKWARD)),
+        ("mapper, 50 000 steps of 2", seconds(100_000, BACKWARD)),
+        ("bank, 5376 channels x 100 images x 2", seconds(5376 * 200, 1)),
+        ("an edit", max(flop / H200[dtype], moved / H200["bytes"])),
+    ]
 
 
 def peak_gb(device: torch.device) -> float:
@@ -76,39 +86,47 @@ def main(size: int, batch: int, dtype: str, checkpointing: bool, device: str, ro
     generator = StyleGAN2(size, channels=config_f_channels(size)).to(place).eval().requires_grad_(False)
     generator.dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
     rows = layer_counts(generator, batch, 2 if dtype == "bf16" else 4)
-    work, moved = 2 * sum(float(row["work"]) for row in rows), sum(float(row["bytes"]) for row in rows)
+    flop, moved = 2 * sum(float(row["work"]) for row in rows), sum(float(row["bytes"]) for row in rows)
     numbers = sum(parameter.numel() for parameter in generator.parameters())
-    click.echo(f"StyleGAN2 {size} px, {numbers / 1e6:.1f} M weights, batch {batch}, {dtype}, torch {torch.__version__}")
-    click.echo(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, device {place}")
     click.echo(
-        f"forward: {work / 1e9:.0f} GFLOP, {moved / 1e9:.2f} GB; with gradients of the code about three times that"
+        f"StyleGAN2 of {size} px, {numbers / 1e6:.1f} M weights, batch {batch}, {dtype}, torch {torch.__version__}"
     )
-    for name, speed in DEVICES.items():
-        floor = max(work / speed[dtype], moved / speed["bytes"])
-        click.echo(f"  floor on {name}: image {floor * 1e3:.2f} ms, gradient step {3 * floor * 1e3:.2f} ms")
     for row in sorted(rows, key=lambda row: -float(row["work"]))[:4]:
         click.echo(f"  {row['layer']:10s} {row['side']:5d} px  {2 * float(row['work']) / 1e9:8.1f} GFLOP")
+    click.echo("on an H200 at least, by operations and bytes:")
+    for job, seconds in h200_jobs(flop / batch, moved / batch, dtype):
+        click.echo(f"  {job:38s} {seconds:10.4f} s")
     code = torch.randn(batch, generator.num_layers, generator.style_dim, device=place)
-    with torch.no_grad():
-        styles = generator.styles(code)
-        image_s = timed(lambda: generator.render(code), rounds, place)
-        edit_s = timed(lambda: generator.render(styles.moved(torch.ones_like(styles.codes), 0.1)), rounds, place)
-    click.echo(f"image {image_s:.3f} s, edit in S {edit_s:.3f} s, peak {peak_gb(place):.2f} GB")
-    generator.checkpointing = checkpointing
-    code.requires_grad_()
+    styles = generator.styles(code)
 
-    def step() -> None:
+    def image() -> None:
+        with torch.no_grad():
+            generator.render(code)
+
+    def edit() -> None:
+        with torch.no_grad():
+            generator.render(styles.moved(torch.ones_like(styles.codes), 0.1))
+
+    def gradient() -> None:
         code.grad = None
         generator.render(code).square().mean().backward()
 
-    gradient_s = timed(step, rounds, place)
-    click.echo(
-        f"gradient step {gradient_s:.3f} s ({gradient_s / image_s:.1f} images), "
-        f"checkpointing {'on' if checkpointing else 'off'}, peak {peak_gb(place):.2f} GB"
+    name = f"StyleGAN2, {size} px, batch {batch}, {dtype}"
+    told = {"dtype": dtype, "device": place.type}
+    for job, work in (("an image", image), ("an edit in S", edit)):
+        seconds = median_s(work, rounds, device)
+        report(f"{name}: {job}", seconds, flop=flop, moved_bytes=moved, note=f"peak {peak_gb(place):.2f} GB", **told)
+    generator.checkpointing = checkpointing
+    code.requires_grad_()
+    passes = BACKWARD + checkpointing
+    report(
+        f"{name}: gradient of the code{', checkpointing' if checkpointing else ''}",
+        median_s(gradient, rounds, device),
+        flop=passes * flop,
+        moved_bytes=passes * moved,
+        note=f"peak {peak_gb(place):.2f} GB",
+        **told,
     )
-    here = DEVICES["H200" if place.type == "cuda" else "2 cores"]
-    floor = max(work / here[dtype], moved / here["bytes"])
-    click.echo(f"image is {image_s / floor:.1f} times the floor")
 
 
 if __name__ == "__main__":

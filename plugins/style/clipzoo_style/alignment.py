@@ -12,6 +12,7 @@ from torch import Tensor
 from clipzoo.errors import DataError
 
 # Where FFHQ's crops have the eyes and the mouth, as shares of the side; averages of its definition on a frontal face.
+_MOST_SIDES = 8.0  # of a crop, in longer sides of its picture: beyond is no face, and a crop without end
 _EYES = ((0.375, 0.48), (0.625, 0.48))
 
 
@@ -65,6 +66,11 @@ def align_face(
     """
     corners = ffhq_quad(landmarks).to(image)
     side = float((corners[3] - corners[0]).norm())
+    if side > _MOST_SIDES * max(image.shape[1:]):
+        raise DataError(
+            f"landmarks of a face of {side:,.0f} px, in a picture of {image.shape[2]} x {image.shape[1]} px",
+            expected="points in pixels of this picture",
+        )
     # Fine enough that averaging, not bilinear reading, does the shrinking.
     factor = max(1, math.ceil(side / size))
     steps = (torch.arange(size * factor, device=image.device, dtype=image.dtype) + 0.5) / (size * factor)

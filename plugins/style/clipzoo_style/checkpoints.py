@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from clipzoo.encoders.weight_files import read_weight_file
 from clipzoo.errors import ConfigError, WeightsError
 from clipzoo_style.pickles import StoredNetwork, read_nvlabs_pickle
 from clipzoo_style.stylegan2 import StyleGAN2
@@ -88,13 +88,7 @@ def _read(path: Path) -> StyleGAN2:
 
 
 def _torch_content(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError, MemoryError) as error:
-        text = " ".join(str(error).split())[:160]
-        raise WeightsError(
-            f"{path} is damaged, or holds more than tensors: {text}", expected="a file of torch.save with tensors alone"
-        ) from error
+    return read_weight_file(path)
 
 
 def _from_torch(content: Any, path: Path) -> StyleGAN2:

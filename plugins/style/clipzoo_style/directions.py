@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from clipzoo.data.array_files import read_npy
 from clipzoo.errors import ConfigError, DataError, WeightsError
 from clipzoo.losses import text_direction
 from clipzoo_style.encoding import Compat, Encoder, known_templates, seen, text_features
@@ -220,11 +221,11 @@ class ChannelDirections:
         target: str,
         *,
         alpha: float | Sequence[float] = 3.0,
-        beta: float | Literal["auto"] = "auto",
+        beta: float | Literal["auto"] | Sequence[float] = "auto",
         keep: Sequence[tuple[str, str]] = (),
         templates: Sequence[str] | None = None,
     ) -> Edited:
-        """Every code at every strength.
+        """Every code with every threshold, at every strength: rows are codes, then thresholds, then strengths.
 
         Args:
             generator: that the bank was made with.
@@ -233,7 +234,7 @@ class ChannelDirections:
             neutral: what the images show, such as "a face".
             target: what they are to show, such as "a smiling face".
             alpha: strengths; negative ones move the other way. -10 to 10 are usual.
-            beta: see :meth:`movement`.
+            beta: one threshold or several, see :meth:`movement`.
             keep: pairs (neutral, target) of what is not to change.
             templates: sentences around the texts.
 
@@ -243,13 +244,20 @@ class ChannelDirections:
         """
         self._check(generator)
         strengths = [float(alpha)] if isinstance(alpha, int | float) else [float(one) for one in alpha]
+        thresholds = [beta] if isinstance(beta, int | float | str) else list(beta)
+        if not strengths or not thresholds:
+            raise ConfigError("no strength or no threshold", expected="alpha and beta, one number or several")
         others = [self.text_direction(clip, *pair, templates) for pair in keep]
         direction = self.text_direction(clip, neutral, target, templates)
-        step, chosen, count = self.movement(direction, beta, keep=others)
-        before = generator.styles(latent).repeated(len(strengths))
-        rows = torch.tensor(strengths, device=before.codes.device).repeat(len(before) // len(strengths))[:, None]
-        labels = [f"alpha {one:g}, beta {chosen:.3g}, {count} channels" for one in strengths]
-        return Edited(before, before.moved(step.to(before.codes), rows), labels * (len(before) // len(strengths)), {})
+        steps, labels = [], []
+        for threshold in thresholds:
+            step, chosen, count = self.movement(direction, threshold, keep=others)
+            steps += [strength * step for strength in strengths]
+            labels += [f"alpha {strength:g}, beta {chosen:.3g}, {count} channels" for strength in strengths]
+        start = generator.styles(latent)
+        before = start.repeated(len(steps))
+        moved = before.moved(torch.stack(steps).to(before.codes).repeat(len(start), 1))
+        return Edited(before, moved, labels * len(start), {})
 
     def _check(self, generator: StyleGAN2) -> None:
         own = tuple(layer.channels for layer in generator.style_layers)
@@ -293,8 +301,8 @@ class ChannelDirections:
     @classmethod
     def _published(cls, folder: Path) -> ChannelDirections:
         try:
-            rows = torch.from_numpy(np.load(folder / "fs3.npy", allow_pickle=False)).float()
-        except (OSError, ValueError) as error:
+            rows = torch.from_numpy(read_npy(folder / "fs3.npy")).float()
+        except (DataError, TypeError, ValueError) as error:
             raise WeightsError(
                 f"{folder} holds no readable fs3.npy: {error}", expected="fs3.npy, S, S_mean_std"
             ) from error

@@ -118,6 +118,8 @@ def load_e4e(
     try:
         state = {k.removeprefix("encoder."): v for k, v in content["state_dict"].items() if k.startswith("encoder.")}
         layers = len({key.split(".")[1] for key in state if key.startswith("styles.")})
+        if layers == 0:
+            raise KeyError("styles")
         encoder = E4E(layers, widths, units)
         encoder.load_state_dict(state)
     except (KeyError, TypeError, AttributeError, RuntimeError, IndexError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +13,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clipzoo import Context, Result, Table
+from clipzoo import Context, Result, Table, load_clip
 from clipzoo.errors import DataError
 from clipzoo.images.sheets import captioned_sheet
 from clipzoo.optim import Moment
 from clipzoo_style.adaptation import DomainAdapter, diversity
 from clipzoo_style.checkpoints import load_stylegan2
-from clipzoo_style.directions import ChannelDirections, Sweep, strongest_channels
+from clipzoo_style.directions import ChannelDirections, Sweep, build_banks, strongest_channels
 from clipzoo_style.encoding import prompt_rows, seen, templates_for
+from clipzoo_style.films import gif, mp4, shares
 from clipzoo_style.identity import IRSE50, MobileFaceNet, load_identity
 from clipzoo_style.inputs import Start, open_codes
 from clipzoo_style.latent_optimisation import LatentOptimizer
@@ -30,18 +30,28 @@ from clipzoo_style.mapper import LatentMapper
 from clipzoo_style.plugin import StyleCLIPSettings
 from clipzoo_style.stylegan2 import StyleGAN2
 
+PUBLISHED_L2 = {"optimise": 0.008, "mapper": 0.8}
+TINY_L2 = {"optimise": 0.0008, "mapper": 0.1}
+"""The bundled generator's w varies by one in every number: under the published weights an edit would hardly move it."""
+
 _MOST_CELLS = 160
+_FILMED = 6
+_FRAMES = 16
 _STATE = "state"
 
 
 @dataclass(frozen=True)
 class _Variant:
-    """One edit of every code: its prompt, what was done, the codes, and the generator that shows them."""
+    """One edit of every code: its prompt, what was done, the codes, and the generator that shows them.
+
+    ``part`` is the generator a share of the way, where it is the generator that was moved.
+    """
 
     prompt: str
     label: str
     latent: Latent
     generator: StyleGAN2
+    part: Callable[[float], StyleGAN2] | None = None
 
 
 def edit(settings: StyleCLIPSettings, context: Context, files: Sequence[Path]) -> Result:
@@ -59,7 +69,7 @@ def edit(settings: StyleCLIPSettings, context: Context, files: Sequence[Path]) -
     before = _pictures(generator, start.latent, settings.batch_size)
     metrics = _measure(settings, context, start, before, variants, recogniser)
     _save_codes(context, start, variants)
-    _show(settings, context, start, before, variants)
+    _show(settings, context, generator, start, before, variants)
     metrics["edit_s"] = seconds
     return Result(metrics, [*_tables(context), *tables], _protocol(settings, context, generator, start))
 
@@ -86,9 +96,11 @@ def _directions(
             keep=[(settings.neutral, text) for text in settings.keep],
             templates=chosen,
         )
-        for place, alpha in enumerate(settings.alpha):
-            rows = slice(place, None, len(settings.alpha))
-            variants.append(_Variant(prompt, f"alpha {alpha:g}", found.after[rows], generator))
+        cells = [(alpha, beta) for beta in settings.beta or [None] for alpha in settings.alpha]
+        for place, (alpha, beta) in enumerate(cells):
+            label = f"alpha {alpha:g}" if beta is None or len(settings.beta) == 1 else f"alpha {alpha:g}, beta {beta:g}"
+            rows = slice(place, None, len(cells))
+            variants.append(_Variant(prompt, label, found.after[rows], generator))
         direction = bank.text_direction(context.clip, settings.neutral, prompt, chosen)
         rows = strongest_channels(bank, generator, direction)
         tables.append(Table(f"channels-{number}", rows, f"Channels that tell most of: {prompt} ({found.labels[0]})"))
@@ -97,29 +109,38 @@ def _directions(
 
 def _bank(settings: StyleCLIPSettings, context: Context, generator: StyleGAN2) -> ChannelDirections:
     if settings.bank:
-        bank = ChannelDirections.load(settings.bank)
-        if bank.rows.shape[1] != context.clip.embed_dim:
-            raise DataError(
-                f"{settings.bank} was made with an encoder of width {bank.rows.shape[1]}",
-                expected=f"one of {context.clip.name}, of width {context.clip.embed_dim}",
-            )
-        return bank
-    sweep = Sweep(images=settings.bank_images, compat=settings.compat)  # type: ignore[arg-type]
+        return _stored_bank(settings, context)
+    clips = {context.clip.name: context.clip}
+    clips |= {name: load_clip(name, device=str(context.device)) for name in settings.bank_models if name not in clips}
 
     def progress(channels: object, total: int) -> Iterator[int]:
         yield from context.progress(channels, total=total, label="bank")  # type: ignore[arg-type]
 
-    bank = ChannelDirections.build(
+    banks = build_banks(
         generator,
-        context.clip,
-        sweep=sweep,
+        clips,
+        sweep=Sweep(images=settings.bank_images, compat=settings.compat),  # type: ignore[arg-type]
         batch_size=settings.batch_size,
         checkpoint=_state(context) / "bank.safetensors",
         progress=progress,
     )
-    bank.model = context.clip.name
-    path = bank.save(_state(context) / "directions.safetensors")
-    context.save_bytes("directions.safetensors", path.read_bytes(), "the bank: give it as bank= next time")
+    for number, (name, bank) in enumerate(banks.items()):
+        file = "directions.safetensors" if number == 0 else f"directions-{number}.safetensors"
+        path = bank.save(_state(context) / file)
+        context.save_bytes(file, path.read_bytes(), f"the bank of {name}: give it as bank= next time")
+    return banks[context.clip.name]
+
+
+def _stored_bank(settings: StyleCLIPSettings, context: Context) -> ChannelDirections:
+    bank, clip = ChannelDirections.load(settings.bank), context.clip
+    # The folders of StyleCLIP do not tell their encoder; a width is all there is to compare.
+    other = bank.model != clip.name and Path(settings.bank).is_file()
+    if other or bank.rows.shape[1] != clip.embed_dim:
+        raise DataError(
+            f"{settings.bank} was made with {bank.model or 'an encoder'} of width {bank.rows.shape[1]}",
+            expected=f"one of {clip.name}, of width {clip.embed_dim}",
+            hint=f"model={bank.model}" if other else "",
+        )
     return bank
 
 
@@ -135,7 +156,7 @@ def _optimised(
         context.clip,
         steps=settings.steps or 300,
         rate=settings.rate or 0.1,
-        l2=0.008 if settings.l2 < 0 else settings.l2,
+        l2=_l2(settings),
         identity=recogniser,
         identity_weight=settings.identity_weight,
         space=settings.space,
@@ -207,11 +228,11 @@ def _trained(
             generator,
             context.clip,
             prompt,
-            _in_space(generator, codes, settings.space),
+            _in_space(generator, codes, "s" if settings.space == "s" else "w+"),
             steps=steps,
             batch_size=settings.train_batch,
             rate=settings.rate or 0.5,
-            l2=0.8 if settings.l2 < 0 else settings.l2,
+            l2=_l2(settings),
             identity=recogniser,
             identity_weight=settings.identity_weight,
             seed=settings.seed,
@@ -256,8 +277,9 @@ def _adapted(
         context.save_bytes(
             f"generator-delta-{number}.safetensors", path.read_bytes(), f"from {settings.neutral} to {prompt}"
         )
-        moved = adapter.generator_at(settings.strength or 1.0)
-        variants.append(_Variant(prompt, f"{steps} steps", codes, moved))
+        strength = settings.strength or 1.0
+        moved = adapter.generator_at(strength)
+        variants.append(_Variant(prompt, f"{steps} steps", codes, moved, _partly(adapter, strength)))
         every = max(1, steps // 20)
         rows = [
             {"step": s, "loss": round(float(history["loss"][s].mean()), 5)}
@@ -270,6 +292,16 @@ def _adapted(
         context.note(f"Variety in CLIP space (1 - mean cosine): {kept[0]:.3f} before, {kept[1]:.3f} after {prompt}.")
         tables.append(Table(f"losses-{number}", rows, prompt))
     return variants, tables
+
+
+def _partly(adapter: DomainAdapter, strength: float) -> Callable[[float], StyleGAN2]:
+    return lambda share: adapter.generator_at(share * strength)
+
+
+def _l2(settings: StyleCLIPSettings) -> float:
+    if settings.l2 >= 0:
+        return settings.l2
+    return (TINY_L2 if settings.generator == "tiny" else PUBLISHED_L2)[settings.method]
 
 
 class _Bar:
@@ -287,6 +319,8 @@ class _Bar:
 
 
 def _in_space(generator: StyleGAN2, latent: Latent, space: str) -> Latent:
+    if space == latent.space:
+        return latent
     if space == "s":
         return generator.styles(latent)
     return Latent("w+", generator.w_plus(latent).contiguous())
@@ -355,7 +389,12 @@ def _measure(
 
 
 def _show(
-    settings: StyleCLIPSettings, context: Context, start: Start, before: Tensor, variants: Sequence[_Variant]
+    settings: StyleCLIPSettings,
+    context: Context,
+    generator: StyleGAN2,
+    start: Start,
+    before: Tensor,
+    variants: Sequence[_Variant],
 ) -> None:
     rows = min(len(start.names), max(1, _MOST_CELLS // (len(variants) + 1)))
     after = [_pictures(one.generator, one.latent[slice(0, rows)], settings.batch_size) for one in variants]
@@ -367,12 +406,30 @@ def _show(
         ]
     cell = 150 if before.shape[-1] <= 256 else 220
     context.save_image("sheet", captioned_sheet(cells, len(variants) + 1, cell), "each row: as it was, then each edit")
-    if settings.video == "gif" and len(variants) > 1:
-        frames = [_strip(images) for images in after]
-        buffer = io.BytesIO()
-        ordered = [*frames, *frames[-2:0:-1]]
-        ordered[0].save(buffer, "GIF", save_all=True, append_images=ordered[1:], duration=120, loop=0)
-        context.save_bytes("edits.gif", buffer.getvalue(), "the edits after one another")
+    if settings.video != "none":
+        frames = _film(settings, context, generator, start, variants)
+        write = {"gif": gif, "mp4": mp4}[settings.video]
+        context.save_bytes(f"edits.{settings.video}", write(frames), "every edit as it grows, one after another")
+
+
+def _film(
+    settings: StyleCLIPSettings,
+    context: Context,
+    generator: StyleGAN2,
+    start: Start,
+    variants: Sequence[_Variant],
+) -> list[Image.Image]:
+    """Each edit of the first faces on the way there and back."""
+    few = slice(0, _FILMED)
+    frames = []
+    for one in variants:
+        goal = one.latent[few]
+        begin = _in_space(generator, start.latent[few], goal.space)
+        for share in shares(_FRAMES):
+            made = generator if one.part is None else one.part(share)
+            code = begin.moved(goal.codes - begin.codes, share)
+            frames.append(_strip(_pictures(made, code, settings.batch_size)))
+    return frames
 
 
 def _picture(image: Tensor) -> Image.Image:
@@ -380,7 +437,7 @@ def _picture(image: Tensor) -> Image.Image:
 
 
 def _strip(images: Tensor) -> Image.Image:
-    return _picture(torch.cat(list(images[:6]), 2))
+    return _picture(torch.cat(list(images), 2))
 
 
 def _save_codes(context: Context, start: Start, variants: Sequence[_Variant]) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from clipzoo import Context
+from clipzoo.data.array_files import read_npy
 from clipzoo.errors import ClipzooError, DataError, WeightsError
 from clipzoo.images.reading import read_pixels
 from clipzoo_style.alignment import align_face
@@ -25,6 +26,7 @@ from clipzoo_style.run import CODES
 from clipzoo_style.stylegan2 import StyleGAN2
 
 _MOST_CODES = 100_000
+_MOST_LANDMARK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,13 @@ def read_codes(path: Path, generator: StyleGAN2) -> Latent:
     """
     try:
         if path.suffix == ".npy":
-            content: object = torch.from_numpy(np.load(path, allow_pickle=False)).float()
+            content: object = torch.from_numpy(read_npy(path)).float()
         elif path.suffix == ".safetensors":
             stored = safetensors.torch.load_file(path)
             content = next(iter(stored.values())) if len(stored) == 1 else stored
         else:
             content = _torch_content(path)
-    except (OSError, ValueError, WeightsError, safetensors.SafetensorError) as error:
+    except (OSError, TypeError, ValueError, DataError, WeightsError, safetensors.SafetensorError) as error:
         raise DataError(
             f"{path} holds no codes: {str(error)[:200]}", expected="a tensor [layers, dim] or [n, layers, dim]"
         ) from error
@@ -116,15 +118,30 @@ def read_photo(file: Path, landmarks: str = "", size: int = 256) -> Tensor:
     image = torch.from_numpy(read_pixels(file).copy()).permute(2, 0, 1).float() / 255
     if landmarks:
         try:
-            points = np.load(landmarks, allow_pickle=False) if landmarks.endswith(".npy") else np.loadtxt(landmarks)
-        except (OSError, ValueError) as error:
+            points = _read_points(Path(landmarks))
+        except (OSError, ValueError, TypeError, DataError) as error:
             raise DataError(
                 f"{landmarks} holds no landmarks: {error}", expected="68 or 5 rows of x and y, px"
             ) from error
-        return align_face(image, torch.from_numpy(np.asarray(points, dtype=np.float32)), size)
+        return align_face(image, torch.from_numpy(points), size)
     side = min(image.shape[1:])
     top, left = (image.shape[1] - side) // 2, (image.shape[2] - side) // 2
     square = image[None, :, top : top + side, left : left + side]
     return torch.nn.functional.interpolate(square, (size, size), mode="bicubic", antialias=True, align_corners=False)[
         0
     ].clamp(0, 1)
+
+
+def _read_points(path: Path) -> np.ndarray:
+    if path.stat().st_size > _MOST_LANDMARK_BYTES:
+        raise ValueError(f"the file has {path.stat().st_size:,} bytes")
+    if path.suffix.lower() == ".npy":
+        points = read_npy(path)
+    else:
+        # numpy.loadtxt warns of an empty file, and of nothing that matters here.
+        points = np.array([line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()])
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        points = points.astype(np.float32)
+    if not np.isfinite(points).all():
+        raise ValueError("it holds numbers that are not finite")
+    return points

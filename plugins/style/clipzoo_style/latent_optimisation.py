@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clipzoo.errors import ConfigError
+from clipzoo.errors import ConfigError, DataError
 from clipzoo.losses import global_loss
 from clipzoo.optim import Moment, optimise
 from clipzoo_style.encoding import Compat, Encoder, prompt_rows, seen
@@ -63,7 +63,8 @@ class LatentOptimizer:
         l2: weight of the distance from the start; 0.002 to 0.02 are usual. Without it, the edit is free.
         identity: a face recogniser that the person is to be kept for, if there is one.
         identity_weight: its weight (notebook: 0.005).
-        space: ``"w+"``, or ``"s"``, in which the styles of the colours stay as they are.
+        space: ``"w+"`` (as published), ``"s"``, in which the styles of the colours stay as they are, or ``"w"``: one
+            row for all layers, with fewer ways to please the encoder without showing what was asked for.
         compat: ``"upstream"`` shows CLIP what the published code shows it.
         batch_size: edits at once.
 
@@ -71,7 +72,7 @@ class LatentOptimizer:
     >>> import clipzoo
     >>> optimizer = LatentOptimizer(load_stylegan2("tiny"), clipzoo.load_clip("tiny"), steps=2)
     >>> optimizer.edit(optimizer.generator.sample(2), ["a smiling face", "an old face"]).after.codes.shape
-    torch.Size([4, 10, 64])
+    torch.Size([4, 10, 96])
     """
 
     def __init__(
@@ -93,10 +94,10 @@ class LatentOptimizer:
         Raises:
             ConfigError: if one is out of its range.
         """
-        if space not in ("w+", "s") or steps < 1 or rate <= 0 or l2 < 0 or batch_size < 1:
+        if space not in ("w", "w+", "s") or steps < 1 or rate <= 0 or l2 < 0 or batch_size < 1:
             raise ConfigError(
                 f"space {space}, {steps} steps, rate {rate}, l2 {l2}, batch_size {batch_size}",
-                expected="w+ or s, a step or more, a positive rate, no negative weight",
+                expected="w, w+ or s, a step or more, a positive rate, no negative weight",
             )
         self.generator, self.clip, self.steps, self.rate, self.l2 = generator, clip, steps, rate, l2
         self.identity, self.identity_weight = identity, identity_weight
@@ -114,7 +115,7 @@ class LatentOptimizer:
         """Every code with every prompt.
 
         Args:
-            latent: codes; W becomes W+.
+            latent: codes; W becomes W+, unless it is W that is searched.
             prompts: texts, each used as it is written.
             checkpoint: folder for the state of each batch, saved every 50 steps.
             resume: go on from there.
@@ -141,6 +142,10 @@ class LatentOptimizer:
     def _start(self, latent: Latent) -> Latent:
         if self.space == "s":
             return self.generator.styles(latent)
+        if self.space == "w" and latent.space == "w":
+            return latent
+        if self.space == "w":
+            raise DataError(f"a latent in {latent.space.upper()} for an optimisation in W", hint='space="w+"')
         return Latent("w+", self.generator.w_plus(latent))
 
     def _batch(

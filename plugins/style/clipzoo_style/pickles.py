@@ -223,6 +223,12 @@ def _tensor(storage: _Storage, offset: int, size: tuple[int, ...], stride: tuple
     return torch.as_strided(storage.values, tuple(size), tuple(stride), offset).clone()
 
 
+def _encoded(text: Any, encoding: Any = "latin1") -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise _RefusedError("bytes in an unusual form")
+    return text.encode("latin1")
+
+
 def _storage(raw: bytes) -> _Storage:
     """A storage as old ``torch.save`` wrote it: magic, version, machine, record, its key, then length and numbers."""
     stream = io.BytesIO(raw)
@@ -272,6 +278,7 @@ class _Reader(pickle.Unpickler):
             "torch._utils._rebuild_parameter": _Call(lambda data, *_: data),
             "torch.storage._load_from_bytes": _Call(_storage),
             "numpy.dtype": _Call(dtype),
+            "_codecs.encode": _Call(_encoded),  # bytes, in pickles of protocol 2 and less
             "numpy.ndarray": _Call(array),
         }
         for core in ("numpy.core.multiarray", "numpy._core.multiarray"):

@@ -13,8 +13,9 @@ METHODS = ("directions", "optimise", "mapper", "nada")
 class StyleCLIPSettings(Settings):
     """Settings of ``clipzoo run styleclip``."""
 
+    model: str = option("tiny-rn", help="encoder: tiny-rn, tiny, ARCHITECTURE/TAG, hf-hub:..., or a checkpoint path")
     method: str = option("directions", help="how to edit; nada moves the whole generator", choices=METHODS)
-    prompt: list[str] = option(["a smiling face"], help="what the images are to show; several are several edits")
+    prompt: list[str] = option(["a face with a hat"], help="what the images are to show; several are several edits")
     neutral: str = option("a face", help="what they show now (directions, nada)")
     input: str = option(
         "", help="aligned photos (a file or a folder), or codes (.pt, .npy, .safetensors); else samples"
@@ -24,13 +25,16 @@ class StyleCLIPSettings(Settings):
     truncation: float = option(0.7, help="of those faces: 0 the mean, 1 all of the variety", minimum=0, maximum=2)
     steps: int = option(0, help="of the optimisation or training; 0: as published (300, 50000 and 300)", minimum=0)
     rate: float = option(0.0, help="learning rate; 0: as published", minimum=0)
-    l2: float = option(-1.0, help="weight of the distance from the start; -1: as published")
-    space: str = option("w+", help="what optimise and mapper move", choices=("w+", "s"))
+    l2: float = option(-1.0, help="weight of the distance from the start; -1: as published, or what suits tiny")
+    space: str = option("w+", help="what optimise and mapper move", choices=("w+", "w", "s"))
     alpha: list[float] = option([-4.0, 4.0], help="strengths of directions; negative goes the other way")
-    beta: float = option(0.0, help="least relevance of a channel that moves; 0: chosen", minimum=0, maximum=1)
+    beta: list[float] = option(
+        [], help="least relevance of a channel that moves (0 to 1), one or several; without it: chosen"
+    )
     keep: list[str] = option([], help="texts that directions are not to change, such as 'a face with glasses'")
     bank: str = option("", help="bank of directions: a file of an earlier run, or StyleCLIP's folder; else it is built")
     bank_images: int = option(100, help="images that each channel is tried on, where a bank is built", minimum=1)
+    bank_models: list[str] = option([], help="encoders whose banks are made in the same sweep and saved")
     mapper: str = option("", help="a trained mapper to apply: .safetensors, or StyleCLIP's .pt")
     parts: list[str] = option(
         ["course", "medium", "fine"], help="layers that a mapper moves; without fine, colours stay"
@@ -49,7 +53,7 @@ class StyleCLIPSettings(Settings):
     landmarks: str = option("", help="68 or 5 points of the face in px (.npy, .txt) that the photo is aligned by")
     templates: str = option("auto", help="sentences around the texts", choices=("auto", "styleclip", "faces", "name"))
     compat: str = option("fixed", help="upstream: as the released code, with its quirks", choices=("fixed", "upstream"))
-    video: str = option("none", help="film of the strengths", choices=("none", "gif"))
+    video: str = option("none", help="film of each edit growing; mp4 needs an extra", choices=("none", "gif", "mp4"))
 
 
 STYLECLIP = Plugin(
@@ -74,6 +78,6 @@ STYLECLIP = Plugin(
         data_licence="that of your images; procedural faces: Apache-2.0",
     ),
     extra="style",
-    demo={"method": "optimise", "prompt": ["a smiling face", "a face with a hat"], "samples": 3, "steps": 40},
+    demo={"method": "optimise", "prompt": ["a face with long hair", "a face with a beard"], "samples": 3, "steps": 40},
     recipes="clipzoo_style.recipe",
 )

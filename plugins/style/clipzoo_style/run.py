@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clipzoo import Context, Result
 from clipzoo.errors import ConfigError, DataError
+from clipzoo_style.films import check_writable
 from clipzoo_style.plugin import StyleCLIPSettings
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -18,6 +19,10 @@ def run(settings: StyleCLIPSettings, context: Context) -> Result:
         raise ConfigError("no prompt was given", expected='prompt="a smiling face"')
     if settings.method == "directions" and not settings.alpha:
         raise ConfigError("no strength was given", expected="alpha=[-4, 4]")
+    wrong = [beta for beta in settings.beta if not 0 <= beta <= 1]
+    if wrong:
+        raise ConfigError(f"beta {wrong[0]:g}", expected="0 to 1: the least cosine of a channel that moves")
+    check_writable(settings.video)
     files = input_files(settings.input or settings.data or "")
     from clipzoo_style.editing import edit
 

@@ -28,6 +28,15 @@ _LEAKY = 0.2
 _EPS = 1e-8
 
 
+_MARK = "clipzoo_space"
+
+
+def _as_w(w: Tensor) -> Tensor:
+    """Mark rows of W: as many of them as the generator has layers look like one code in W+."""
+    setattr(w, _MARK, "w")
+    return w
+
+
 class PixelNorm(nn.Module):
     r""":math:`x / \sqrt{\mathrm{mean}(x^2) + 10^{-8}}` over one axis."""
 
@@ -318,7 +327,7 @@ class StyleGAN2(nn.Module):
         if self.embed is None:
             if labels is not None:
                 raise DataError("labels were given to a generator without classes", hint="leave labels out")
-            return self.style(z)
+            return _as_w(self.style(z))
         if labels is None or tuple(labels.shape) != (len(z), self.label_dim):
             given = None if labels is None else tuple(labels.shape)
             raise DataError(
@@ -327,7 +336,7 @@ class StyleGAN2(nn.Module):
                 hint=f"torch.nn.functional.one_hot(classes, {self.label_dim}).float()",
             )
         norm = self.style[0]
-        return self.style[1:](torch.cat([norm(z), norm(self.embed(labels))], 1))
+        return _as_w(self.style[1:](torch.cat([norm(z), norm(self.embed(labels))], 1)))
 
     @torch.no_grad()
     def set_mean(self, samples: int = _MEAN_SAMPLES, seed: int = 0) -> StyleGAN2:
@@ -377,7 +386,8 @@ class StyleGAN2(nn.Module):
 
         A bare tensor is W+ if it is ``[batch, layers, style_dim]`` or ``[layers, style_dim]`` (one code), W if it is
         ``[batch, style_dim]`` or ``[style_dim]``, S if it is ``[batch, channels]`` or a list with the style of every
-        layer, each ``[batch, width]`` or ``[batch, 1, width, 1, 1]``.
+        layer, each ``[batch, width]`` or ``[batch, 1, width, 1, 1]``. What :meth:`map` returns is W whatever its
+        length; as many other rows of W as there are layers need ``Latent("w", rows)``.
 
         Raises:
             DataError: if it is none of these.
@@ -388,6 +398,8 @@ class StyleGAN2(nn.Module):
         if isinstance(value, Tensor):
             shape, layers, dim = tuple(value.shape), self.num_layers, self.style_dim
             if value.is_floating_point():
+                if getattr(value, _MARK, "") == "w" and shape[1:] == (dim,):
+                    return Latent("w", value)
                 if shape[-2:] == (layers, dim) and value.ndim in (2, 3):
                     return Latent("w+", value if value.ndim == 3 else value[None])
                 if value.ndim in (1, 2) and shape[-1] == dim:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from clipzoo_style import load_stylegan2, save_stylegan2
+from clipzoo_style import Latent, load_stylegan2, save_stylegan2
+from clipzoo_style.films import gif
+from clipzoo_style.stylegan2 import StyleGAN2
 from PIL import Image
 
 import clipzoo
-from clipzoo.errors import ClipzooError, ConfigError, DataError, WeightsError
+from clipzoo.errors import ClipzooError, ConfigError, DataError, MissingExtra, RunError, WeightsError
 
 
 @pytest.fixture
@@ -55,6 +59,12 @@ def test_directions_build_a_bank_and_take_it_again(file, tmp_path):
     result = start(file, tmp_path, **settings)
     assert {"artifacts/directions.safetensors", "artifacts/edits.gif"} <= names(result)
     bank = result.folder / "artifacts" / "directions.safetensors"
+    with Image.open(result.folder / "artifacts" / "edits.gif") as film:
+        # Both strengths, and the film begins with the faces as they are.
+        assert film.n_frames > 20 and film.width == 2 * 32
+        before = load_stylegan2(file).synthesize(codes_before(result))
+        first = torch.from_numpy(np.array(film.convert("RGB"))).permute(2, 0, 1) / 255
+        assert (first - torch.cat(list(before), 2)).abs().mean() < 0.03
     again = start(file, tmp_path, **settings, bank=str(bank))
     ours, theirs = items(result), items(again)
     assert ours.keys() == theirs.keys() and len(ours) == 4
@@ -62,6 +72,31 @@ def test_directions_build_a_bank_and_take_it_again(file, tmp_path):
         assert ours[key]["clip_after"] == pytest.approx(theirs[key]["clip_after"], abs=5e-3)
     with pytest.raises(DataError, match="width"):
         start(tmp_path / "small.safetensors", tmp_path, **settings, bank=str(_wide(bank, tmp_path)))
+
+
+def codes_before(result) -> Latent:
+    (stored,) = safetensors.torch.load_file(result.folder / "artifacts" / "codes-before.safetensors").items()
+    return Latent(*stored)
+
+
+def test_banks_of_several_encoders_and_a_grid_of_strengths_and_thresholds(file, tmp_path):
+    settings = {"method": "directions", "bank_images": 1, "alpha": [1.0, 4.0], "beta": [0.0, 0.01, 0.02]}
+    result = start(file, tmp_path, **settings, model="tiny", bank_models=["tiny-rn"])
+    assert len(items(result)) == 2 * 2 * 3
+    assert {"artifacts/directions.safetensors", "artifacts/directions-1.safetensors"} <= names(result)
+    # Both encoders have the same width, so it is the name that tells a mistake.
+    other = result.folder / "artifacts" / "directions-1.safetensors"
+    with pytest.raises(DataError, match="tiny-rn"):
+        start(file, tmp_path, **settings, model="tiny", bank=str(other))
+    assert len(items(start(file, tmp_path, **settings, model="tiny-rn", bank=str(other)))) == 12
+
+
+def test_a_film_needs_its_extra_before_anything_is_computed(file, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(MissingExtra, match="imageio-ffmpeg"):
+        start(file, tmp_path, method="directions", video="mp4")
+    with pytest.raises(DataError):
+        gif([])
 
 
 def _wide(bank, tmp_path):
@@ -103,6 +138,39 @@ def test_photos_and_codes_are_edited(file, tmp_path):
     assert len(items(result)) == 3
 
 
+@pytest.mark.parametrize(
+    ("method", "settings", "pictures"),
+    [
+        ("optimise", {"steps": 70}, 60),
+        ("mapper", {"steps": 6, "train_codes": 8}, 4),
+        ("directions", {"bank_images": 1, "alpha": [2.0]}, 20),
+        ("nada", {"steps": 60}, 110),
+    ],
+)
+def test_a_run_that_breaks_goes_on_as_if_it_had_not(file, tmp_path, monkeypatch, method, settings, pictures):
+    whole = start(file, tmp_path, method=method, **settings)
+    render, left, made = StyleGAN2.render, [pictures], [0]
+
+    def breaking(self, *arguments):
+        left[0] -= 1
+        made[0] += 1
+        if left[0] == 0:
+            raise RuntimeError("the power went")
+        return render(self, *arguments)
+
+    monkeypatch.setattr(StyleGAN2, "render", breaking)
+    with pytest.raises(RunError, match="the power went"):
+        start(file, tmp_path / "broken", method=method, **settings)
+    (folder,) = (tmp_path / "broken" / "runs" / "styleclip").iterdir()
+    made[0] = 0
+    again = clipzoo.run("styleclip", resume=folder)
+    resumed, made[0] = made[0], 0
+    assert items(again) == items(whole)
+    start(file, tmp_path / "once more", method=method, **settings)
+    if method != "mapper":  # which saves its state every 500 steps, so that these few are done again
+        assert resumed < made[0]
+
+
 def test_what_cannot_work_is_said_before_anything_is_made(file, tmp_path):
     torch.save(torch.randn(2, 18, 512), tmp_path / "large.pt")
     (tmp_path / "notes.txt").write_text("x")
@@ -114,11 +182,12 @@ def test_what_cannot_work_is_said_before_anything_is_made(file, tmp_path):
         ({"input": str(tmp_path / "notes.txt")}, DataError),
         ({"identity": str(tmp_path / "large.pt")}, WeightsError),
         ({"method": "magic"}, ConfigError),
+        ({"method": "directions", "beta": [0.1, 1.5]}, ConfigError),
     ):
         with pytest.raises(error):
             start(file, tmp_path, **wrong)
     with pytest.raises(ClipzooError, match="at most"):
-        start(file, tmp_path, method="directions", bank_images=2, beta=1.0)
+        start(file, tmp_path, method="directions", bank_images=2, beta=[1.0])
 
 
 def test_the_bundled_generator_is_a_small_stylegan2():

@@ -150,6 +150,13 @@ def test_one_code_may_come_without_its_batch_axis(small):
     assert small.latent(torch.randn(3, 16)).space == "w"
 
 
+def test_as_many_seeds_as_layers_are_no_code_of_w_plus(small):
+    z = torch.randn(small.num_layers, small.z_dim)
+    images = small.synthesize(small.map(z))
+    assert images.shape[0] == small.num_layers
+    assert torch.allclose(images[:3], small.synthesize(small.map(z[:3])), atol=1e-5)
+
+
 @pytest.mark.parametrize("shape", [(1, 18, 16), (2, 7, 16), (3, 17), (2, 8, 15), ()])
 def test_a_code_of_another_generator_is_refused(small, shape):
     with pytest.raises(DataError, match="32 px"):

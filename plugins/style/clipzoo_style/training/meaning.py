@@ -1,22 +1,26 @@
 """Measure what edits mean: ``python -m clipzoo_style.training.meaning``.
 
 A small classifier learns the attributes of the procedural faces from the renderer, without CLIP. It says, for each
-attribute and method, in how many faces the edit raised the attribute, and how much it changed the others.
+attribute and method, in how many of the faces that lack the attribute an edit raised it, and how much the edit changed
+the others. The settings of the methods are those of :class:`Settings`, the same for every sentence.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import clipzoo
 from clipzoo.data.faces import FACE_ATTRIBUTES, FACE_NUMBERS, face_labels, faces_from_uniforms, render_faces
+from clipzoo_style.adaptation import fingerprint
 from clipzoo_style.checkpoints import load_stylegan2
 from clipzoo_style.directions import ChannelDirections, Sweep
 from clipzoo_style.encoding import Encoder, templates_for
@@ -26,19 +30,19 @@ from clipzoo_style.mapper import LatentMapper
 from clipzoo_style.stylegan2 import StyleGAN2
 
 EDITS: dict[str, tuple[str, str]] = {
-    "a smiling face": ("expression", "smiling"),
-    "a sad face": ("expression", "sad"),
-    "a face with glasses": ("glasses", "glasses"),
     "a face with sunglasses": ("glasses", "sunglasses"),
     "a face with a red hat": ("hat", "red"),
-    "a bearded face": ("beard", "beard"),
+    "a face with a beard": ("beard", "beard"),
     "a face with long hair": ("hair length", "long"),
     "a face with blonde hair": ("hair colour", "blonde"),
-    "an old face": ("age", "old"),
     "a face with dark skin": ("skin", "dark"),
+    "a face with an open mouth": ("mouth", "open"),
+    "a face on a pink background": ("background", "pink"),
 }
 """Sentences, and the attribute and value that each asks for."""
 
+NEUTRAL = "a face"
+_LACKS, _RISE = 0.5, 0.05
 _WIDTHS = tuple(len(values) for values in FACE_ATTRIBUTES.values())
 
 
@@ -103,6 +107,29 @@ def accuracy(classifier: AttributeClassifier, count: int = 512, seed: int = 99) 
     }
 
 
+def lacking(classifier: AttributeClassifier, generator: StyleGAN2, count: int, seed: int = 17) -> dict[str, Latent]:
+    """For each sentence of :data:`EDITS` the first ``count`` samples to which the classifier denies the value."""
+    codes = generator.sample(max(4 * count, 64), seed=seed)
+    with torch.no_grad():
+        told = torch.cat([told_values(classifier, generator.synthesize(codes[part])) for part in _parts(len(codes))])
+    found = {}
+    for prompt, (attribute, value) in EDITS.items():
+        rows = (told[:, _column(attribute, value)] < _LACKS).nonzero().flatten()[:count]
+        found[prompt] = codes[rows]
+    return found
+
+
+def told_values(classifier: AttributeClassifier, images: Tensor) -> Tensor:
+    """Probabilities of all values of all attributes side by side."""
+    return torch.cat([row.softmax(1) for row in classifier(images)], 1)
+
+
+def _column(attribute: str, value: str) -> int:
+    names = list(FACE_ATTRIBUTES)
+    place = names.index(attribute)
+    return sum(_WIDTHS[:place]) + FACE_ATTRIBUTES[attribute].index(value)
+
+
 @torch.no_grad()
 def judged(
     classifier: AttributeClassifier, before: Tensor, after: Tensor, attribute: str, value: str
@@ -110,99 +137,191 @@ def judged(
     """What an edit did.
 
     Returns:
-        ``raised``: share of faces whose probability of the value rose (those that had it for certain are left out);
-        ``gain``: mean rise; ``others``: mean change of the other attributes, as total variation of their probabilities.
+        ``raised``: share of faces whose probability of the value rose by a twentieth or more; ``gain``: mean rise;
+        ``others``: mean change of the other attributes, as total variation of their probabilities; ``faces``: how many.
     """
-    names = list(FACE_ATTRIBUTES)
-    old, new = ([row.softmax(1) for row in classifier(images)] for images in (before, after))
-    place = names.index(attribute)
-    column = FACE_ATTRIBUTES[attribute].index(value)
-    was, now = old[place][:, column], new[place][:, column]
-    open_ = was < 0.9
-    others = [(new[k] - old[k]).abs().sum(1).mean() / 2 for k in range(len(names)) if k != place]
-    if not bool(open_.any()):
-        return {"raised": 1.0, "gain": 0.0, "others": float(torch.stack(others).mean())}
+    old, new = (told_values(classifier, images) for images in (before, after))
+    rise = (new - old)[:, _column(attribute, value)]
+    moved = torch.stack([part.abs().sum(1) / 2 for part in (new - old).split(_WIDTHS, 1)], 1)
+    others = [k for k, name in enumerate(FACE_ATTRIBUTES) if name != attribute]
     return {
-        "raised": float((now > was)[open_].float().mean()),
-        "gain": float((now - was)[open_].mean()),
-        "others": float(torch.stack(others).mean()),
+        "raised": float((rise >= _RISE).float().mean()),
+        "gain": float(rise.mean()),
+        "others": float(moved[:, others].mean()),
+        "faces": len(before),
     }
 
 
-def methods(
-    generator: StyleGAN2,
-    clip: Encoder,
-    codes: Latent,
-    model: str,
-    steps: int,
-    mapper_steps: int,
-    alpha: float,
-    images: int,
-) -> dict[str, Callable[[str], Latent]]:
-    """The three methods, each from a sentence to edited codes."""
-    bank = ChannelDirections.build(generator, clip, sweep=Sweep(images=images, statistics=2000))
-    optimizer = LatentOptimizer(generator, clip, steps=steps)
-    chosen = templates_for("auto", model)
+@dataclass(frozen=True)
+class Settings:
+    """Of the three methods, one set for all sentences."""
 
-    def mapped(prompt: str) -> Latent:
-        mapper = LatentMapper.for_generator(generator)
-        train = generator.sample(1000, seed=11, truncation=1.0)
-        rows = Latent("w+", generator.w_plus(train).contiguous())
-        mapper.fit(generator, clip, prompt, rows, steps=mapper_steps, batch_size=8, rate=0.5, l2=0.8)
-        return mapper.apply(Latent("w+", generator.w_plus(codes).contiguous()))
+    alpha: float = 6.0
+    beta: float = 0.2
+    bank_images: int = 8
+    steps: int = 25
+    rate: float = 0.12
+    l2: float = 0.0008
+    mapper_steps: int = 80
+    mapper_batch: int = 8
+    mapper_rate: float = 0.5
+    mapper_l2: float = 0.1
 
-    return {
-        "directions": lambda prompt: (
-            bank.edit(generator, clip, codes, "a face", prompt, alpha=alpha, templates=chosen).after
-        ),
-        "optimise": lambda prompt: optimizer.edit(codes, prompt).after,
-        "mapper": mapped,
-    }
+
+class Methods:
+    """The three methods, each from codes and a sentence to edited codes."""
+
+    def __init__(
+        self, generator: StyleGAN2, clip: Encoder, model: str, settings: Settings, bank: ChannelDirections | None = None
+    ) -> None:
+        """Keep what they need; the directions need a bank."""
+        self.generator, self.clip, self.settings, self.bank = generator, clip, settings, bank
+        self.templates = templates_for("auto", model)
+
+    def directions(self, codes: Latent, prompt: str) -> Latent:
+        """A step in S along the channels that tell of the text."""
+        assert self.bank is not None
+        found = self.bank.edit(
+            self.generator,
+            self.clip,
+            codes,
+            NEUTRAL,
+            prompt,
+            alpha=self.settings.alpha,
+            beta=self.settings.beta,
+            templates=self.templates,
+        )
+        return found.after
+
+    def optimise(self, codes: Latent, prompt: str) -> Latent:
+        """Gradient descent on each code."""
+        chosen = self.settings
+        optimizer = LatentOptimizer(
+            self.generator, self.clip, steps=chosen.steps, rate=chosen.rate, l2=chosen.l2, batch_size=64
+        )
+        return optimizer.edit(codes, prompt).after
+
+    def mapper(self, codes: Latent, prompt: str) -> Latent:
+        """A network trained on other codes."""
+        chosen = self.settings
+        mapper = LatentMapper.for_generator(self.generator)
+        train = self.generator.sample(1000, seed=11)
+        mapper.fit(
+            self.generator,
+            self.clip,
+            prompt,
+            Latent("w+", self.generator.w_plus(train).contiguous()),
+            steps=chosen.mapper_steps,
+            batch_size=chosen.mapper_batch,
+            rate=chosen.mapper_rate,
+            l2=chosen.mapper_l2,
+        )
+        return mapper.apply(Latent("w+", self.generator.w_plus(codes).contiguous()))
+
+
+METHODS = ("directions", "optimise", "mapper")
+
+
+def table(
+    classifier: AttributeClassifier, methods: Methods, faces: int, chosen: Sequence[str], prompts: Sequence[str]
+) -> Iterator[dict[str, float | str]]:
+    """A row for each method and sentence, as they are done."""
+    generator = methods.generator
+    starts = lacking(classifier, generator, faces)
+    for prompt in prompts:
+        attribute, value = EDITS[prompt]
+        codes = starts[prompt]
+        before = _pictures(generator, codes)
+        for method in chosen:
+            after = _pictures(generator, getattr(methods, method)(codes, prompt))
+            yield {"method": method, "prompt": prompt, **judged(classifier, before, after, attribute, value)}
+
+
+def summary(rows: Sequence[Mapping[str, float | str]]) -> dict[str, dict[str, float]]:
+    """For each method: attributes raised in 80 % of faces and at least twice as much as others; means."""
+    told = {}
+    for method in dict.fromkeys(str(row["method"]) for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        good = [row for row in own if row["raised"] >= 0.8 and row["others"] < row["gain"] / 2]
+        mean = {key: sum(float(row[key]) for row in own) / len(own) for key in ("raised", "gain", "others")}
+        told[method] = {"reached": len(good), **mean, "others / gain": mean["others"] / max(mean["gain"], 1e-9)}
+    return told
+
+
+@torch.no_grad()
+def _pictures(generator: StyleGAN2, codes: Latent) -> Tensor:
+    return torch.cat([generator.synthesize(codes[part]) for part in _parts(len(codes))])
+
+
+def _parts(count: int, size: int = 32) -> list[slice]:
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+def stored_classifier(file: Path | None, steps: int) -> AttributeClassifier:
+    """The classifier from a file, or trained and written to it."""
+    if file is not None and file.is_file():
+        classifier = AttributeClassifier()
+        classifier.load_state_dict(safetensors.torch.load_file(file))
+        return classifier.eval().requires_grad_(False)
+    classifier = train_classifier(steps)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file(dict(classifier.state_dict()), file)
+    return classifier
+
+
+def stored_bank(file: Path | None, generator: StyleGAN2, clip: Encoder, images: int) -> ChannelDirections:
+    """The bank from a file that an earlier call, finished or not, left."""
+    sweep = Sweep(images=images, statistics=2000)
+    return ChannelDirections.build(generator, clip, sweep=sweep, checkpoint=file)
 
 
 @click.command()
-@click.option("--model", default="tiny", show_default=True)
+@click.option("--model", default="tiny-rn", show_default=True)
 @click.option("--generator", "file", default="tiny", show_default=True)
 @click.option("--faces", default=64, show_default=True)
-@click.option("--steps", default=60, show_default=True, help="Of the optimisation.")
-@click.option("--mapper-steps", default=300, show_default=True)
+@click.option("--methods", "chosen", default=",".join(METHODS), show_default=True)
+@click.option("--prompts", default="", help="Sentences of the table, with ; between them; all if empty.")
 @click.option("--classifier-steps", default=1500, show_default=True)
-@click.option("--alpha", default=6.0, show_default=True)
-@click.option("--bank-images", default=24, show_default=True)
-@click.option("--edits", default=len(EDITS), show_default=True, help="How many of the sentences.")
+@click.option("--set", "changed", multiple=True, help="A setting of a method, such as alpha=6.")
+@click.option("--cache", type=click.Path(path_type=Path), default=None, help="Folder for classifier and banks.")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Write the table as JSON.")
 def main(
     model: str,
     file: str,
     faces: int,
-    steps: int,
-    mapper_steps: int,
+    chosen: str,
+    prompts: str,
     classifier_steps: int,
-    alpha: float,
-    bank_images: int,
-    edits: int,
+    changed: tuple[str, ...],
+    cache: Path | None,
     out: Path | None,
 ) -> None:
-    """Print a row for each sentence and method."""
+    """Print a row for each sentence and method, and what it comes to."""
+    settings = Settings()
+    for key, _, value in (one.partition("=") for one in changed):
+        settings = replace(settings, **{key: type(getattr(settings, key))(float(value))})
     generator, clip = load_stylegan2(file), clipzoo.load_clip(model)
-    classifier = train_classifier(classifier_steps)
+    generator.dtype = torch.bfloat16
+    classifier = stored_classifier(cache and cache / "classifier.safetensors", classifier_steps)
     found = accuracy(classifier)
     click.echo("classifier: " + ", ".join(f"{name} {share:.2f}" for name, share in found.items()))
-    codes = generator.sample(faces, seed=5, truncation=0.9)
-    with torch.no_grad():
-        before = generator.synthesize(codes)
+    methods = chosen.split(",")
+    bank = None
+    if "directions" in methods:
+        mark = f"{model}-{clip.fingerprint[:8]}-{fingerprint(generator)[:8]}-{settings.bank_images}"
+        bank = stored_bank(cache and cache / f"bank-{mark}.safetensors", generator, clip, settings.bank_images)
+    sentences = [one.strip() for one in prompts.split(";")] if prompts else list(EDITS)
     rows = []
-    for method, edit in methods(generator, clip, codes, model, steps, mapper_steps, alpha, bank_images).items():
-        for prompt, (attribute, value) in list(EDITS.items())[:edits]:
-            edited = edit(prompt)
-            with torch.no_grad():
-                after = generator.synthesize(edited)
-            row = {"method": method, "prompt": prompt, **judged(classifier, before, after, attribute, value)}
-            rows.append(row)
-            numbers = f"raised {row['raised']:.2f}  gain {row['gain']:+.2f}  others {row['others']:.2f}"
-            click.echo(f"{method:10s} {prompt:26s} {numbers}")
-    if out is not None:
-        out.write_text(json.dumps({"classifier": found, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    for row in table(classifier, Methods(generator, clip, model, settings, bank), faces, methods, sentences):
+        rows.append(row)
+        numbers = f"raised {row['raised']:.2f}  gain {row['gain']:+.2f}  others {row['others']:.2f}"
+        click.echo(f"{row['method']:10s} {row['prompt']:26s} {numbers}")
+        if out is not None:
+            told = {"model": model, "settings": asdict(settings), "classifier": found, "summary": summary(rows)}
+            out.write_text(json.dumps(told | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
+    for method, row in summary(rows).items():
+        click.echo(f"{method:10s} " + "  ".join(f"{key} {value:.2f}" for key, value in row.items()))
 
 
 if __name__ == "__main__":
