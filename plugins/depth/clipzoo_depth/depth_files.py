@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from clipzoo.data.array_files import read_npy
 from clipzoo.errors import ConfigError, DataError
 from clipzoo.images.reading import MAX_FILE_BYTES, MAX_PIXELS, open_header
 
@@ -90,10 +91,10 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         if path.stat().st_size > MAX_FILE_BYTES * 4:
             raise DataError(f"{path} has {path.stat().st_size:,} bytes", expected=f"at most {MAX_FILE_BYTES * 4:,}")
-        stored = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except OSError as error:
         raise DataError(f"{path} cannot be read: {error}", expected="an npy file of numbers") from error
-    if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "fiu":
+    stored = read_npy(path)
+    if stored.dtype.kind not in "fiu":
         raise DataError(f"{path} holds no array of numbers")
     stored = stored.squeeze()
     if stored.ndim != 2 or stored.size > MAX_PIXELS:

@@ -70,7 +70,9 @@ def project_lidar(
     """
     seen = np.concatenate([points, np.ones((len(points), 1))], 1) @ matrix.T
     seen = seen[seen[:, 2] > _NEAREST_M]
-    column, row = (np.rint(seen[:, axis] / seen[:, 2]).astype(np.int64) for axis in (0, 1))
+    # Far outside is outside: a whole number holds no more.
+    places = np.nan_to_num(np.rint(seen[:, :2] / seen[:, 2:]), nan=-1.0).clip(-1, max(height, width))
+    column, row = places.astype(np.int64).T
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     depth = np.full((height, width), np.inf)
     np.minimum.at(depth, (row[inside], column[inside]), seen[inside, 2])
@@ -189,7 +191,7 @@ def read_calibration(path: Path) -> tuple[Float[np.ndarray, "3 4"], Float[np.nda
         turn[:3, :3] = _matrix(_numbers(lines["R0_rect"], path), path, 3, 3)
         lidar = np.eye(4)
         lidar[:3] = _matrix(_numbers(lines["Tr_velo_to_cam"], path), path, 3, 4)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(
             f"{path} is no calibration: {type(error).__name__}: {error}",
             expected="P2, R0_rect and Tr_velo_to_cam, or JSON with cam2img and lidar2cam",

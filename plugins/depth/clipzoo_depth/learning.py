@@ -40,7 +40,7 @@ class LearningRecipe:
     steps: int = 300
     learning_rate: float = 0.05
     row_learning_rate: float = 0.003
-    pull: float = 0.03
+    pull: float = 0.003
     context_tokens: int = 4
     balance: float = 0.5
     samples_a_cell: int = 4

@@ -79,10 +79,8 @@ DEPTHCLIP = Plugin(
     demo={
         "data": "rooms",
         "rooms": 16,
-        "model": "tiny-rn",
+        "model": "tiny",
         "preprocessing": "encoder",
-        "projection": "even_channels",
-        "compare": True,
         "learn": ["bins", "prompts"],
         "steps": 200,
         "files": 4,
