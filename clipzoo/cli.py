@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from clipzoo.embed_command import embed
-from clipzoo.errors import ClipzooError, ConfigError, UsageError, closest_matches
+from clipzoo.errors import ClipzooError, ConfigError, PluginError, UsageError, closest_matches
+
+_ELSEWHERE = {
+    "bench": "clipzoo.bench",
+    "check": "clipzoo.author_commands",
+    "embed": "clipzoo.embed_command",
+    "new": "clipzoo.author_commands",
+}
+"""Commands with a file of their own, imported when they are asked for."""
 
 
 class _Group(click.Group):
-    """A group whose unknown commands name the closest one."""
+    """A group whose unknown commands name the closest one, and whose larger commands are imported when needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.commands, *_ELSEWHERE})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name in _ELSEWHERE and name not in self.commands:
+            return getattr(importlib.import_module(_ELSEWHERE[name]), name)
+        return super().get_command(ctx, name)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         name = args[0] if args else ""
-        if name and self.get_command(ctx, name) is None:
+        known = self.list_commands(ctx)
+        if name and name not in known:
             raise UsageError(
                 f'no command called "{name}"',
-                closest=closest_matches(name, self.commands),
-                expected=", ".join(self.commands),
+                closest=closest_matches(name, known),
+                expected=", ".join(known),
                 hint="clipzoo --help",
             )
         return super().resolve_command(ctx, args)
@@ -41,8 +57,6 @@ def cli(debug: bool, offline: bool) -> None:
     if debug:
         os.environ["CLIPZOO_DEBUG"] = "1"
 
-
-cli.add_command(embed)
 
 _OPEN = {"ignore_unknown_options": True, "allow_extra_args": True}
 
@@ -68,7 +82,7 @@ def run(plugin: str, resume: Path | None, quiet: bool, offline: bool, debug: boo
     from clipzoo.plugin import find_plugin
 
     found = find_plugin(plugin).load()
-    overrides = _overrides(settings, _flags(found))
+    overrides = overrides_of(found, settings)
     from clipzoo.config import compose
     from clipzoo.runs import execute, load_config
 
@@ -101,12 +115,15 @@ def demo(plugin: str | None, out: Path) -> None:
     from clipzoo.report import write_gallery
     from clipzoo.runs import execute
 
-    references = [find_plugin(plugin)] if plugin else list(plugins().values())
+    references = [find_plugin(plugin)] if plugin else [ref for name, ref in plugins().items() if name == ref.name]
     if not references:
         raise UsageError("no plugin is installed", hint='pip install "clipzoo[all]"')
+    unusable = {} if plugin else _unusable(reference.name for reference in references)
     folders, errors = [], []
     for reference in references:
         try:
+            if reference.name in unusable:
+                raise PluginError(unusable[reference.name], hint=f"pip uninstall {reference.distribution}")
             found = reference.load()
             click.secho(f"{found.name}: {found.summary}", bold=True)
             result = execute(found, compose(found, {**found.demo, "out": str(out)}), progress=True)
@@ -123,26 +140,40 @@ def demo(plugin: str | None, out: Path) -> None:
         raise SystemExit(errors[0].exit_code)
 
 
+def _unusable(names: Iterable[str]) -> dict[str, str]:
+    """Why plugins that are not clipzoo's own cannot be imported: one that crashes must not end the demos of others."""
+    from clipzoo.catalogue import SUMMARIES
+    from clipzoo.probing import probe
+
+    foreign = [name for name in names if name not in SUMMARIES]
+    probed = probe(foreign, runs=True) if foreign else {}
+    told = {name: found.error for name, found in probed.items() if found.error}
+    return {name: text if text.startswith("plugin ") else f'plugin "{name}": {text}' for name, text in told.items()}
+
+
 @cli.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--check", is_flag=True, help="Import each plugin, and say which cannot be.")
-def list_plugins(as_json: bool, check: bool) -> None:
+@click.option("--check", is_flag=True, help="Import each plugin, in a process of its own, and say which cannot be.")
+@click.option("--timeout", default=20.0, show_default=True, type=click.FloatRange(0.1), help="Seconds for each check.")
+def list_plugins(as_json: bool, check: bool, timeout: float) -> None:
     """List the plugins that are installed, and those that can be."""
     import json
 
     from clipzoo.catalogue import KNOWN
     from clipzoo.plugin import plugins
 
-    rows = []
-    for name, reference in plugins().items():
+    rows, listed, probed = [], plugins(), {}
+    if check:
+        from clipzoo.probing import probe
+
+        whole = [name for name, reference in listed.items() if name == reference.name and not reference.missing]
+        probed = probe(whole, timeout_s=timeout)
+    for name, reference in listed.items():
         state = f"broken: needs {', '.join(reference.missing)}" if reference.missing else "installed"
         if name != reference.name:
             state = "clash: two distributions offer this name"
-        elif check and not reference.missing:
-            try:
-                reference.load()
-            except ClipzooError as error:
-                state = f"broken: {error.what.partition(': ')[2] or error.what}"
+        elif name in probed and probed[name].error:
+            state = f"broken: {probed[name].error.partition(': ')[2] or probed[name].error}"
         rows.append(
             {
                 "name": name,
@@ -205,7 +236,7 @@ def config(plugin: str, settings: tuple[str, ...]) -> None:
     from clipzoo.plugin import find_plugin
 
     found = find_plugin(plugin).load()
-    composed = compose(found, _overrides(settings, _flags(found)))
+    composed = compose(found, overrides_of(found, settings))
     _table([(key, _value(value), composed.sources[key]) for key, value in composed.plain.items()])
 
 
@@ -218,11 +249,15 @@ def datasets() -> None:
 
 
 @cli.command()
-def doctor() -> None:
-    """Check this installation: versions, devices, folders, plugins, optional back ends."""
+@click.option("--timeout", default=120.0, show_default=True, type=click.FloatRange(0.1), help="Seconds a plugin.")
+def doctor(timeout: float) -> None:
+    """Check this installation: versions, devices, folders, plugins, datasets, optional back ends.
+
+    Plugins are imported in a process of their own: one that crashes or hangs is named, and harms nothing.
+    """
     from clipzoo.doctor import examine
 
-    findings = examine()
+    findings = examine(timeout)
     for finding in findings:
         mark = {"ok": "ok     ", "absent": "absent ", "broken": "BROKEN "}[finding.state]
         click.echo(f"{mark} {finding.name:<18} {finding.text}")
@@ -267,11 +302,18 @@ def _go_offline() -> None:
 
 def _maybe_traceback() -> None:
     if os.environ.get("CLIPZOO_DEBUG", "") not in ("", "0"):
+        import traceback
+
         traceback.print_exc()
 
 
 def _print_error(error: ClipzooError) -> None:
     click.echo(f"error: {error.message()}", err=True)
+
+
+def overrides_of(plugin: Any, settings: Iterable[str]) -> list[str]:
+    """What was typed after the name of a plugin, each as ``key=value``."""
+    return _overrides(settings, _flags(plugin))
 
 
 def _overrides(settings: Iterable[str], flags: frozenset[str] = frozenset()) -> list[str]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clipzoo.errors import ClipzooError
 from clipzoo.paths import cache_dir, data_dir, offline
-from clipzoo.plugin import plugins
+from clipzoo.plugin import entry_points, plugins
+from clipzoo.probing import probe
 
 _PACKAGES = ("torch", "open_clip_torch", "timm", "kornia", "einops", "hydra-core", "safetensors")
 _BACK_ENDS = {"pytorch3d": "point renderer of pointclip", "pydiffvg": "stroke renderer of sketches"}
@@ -27,8 +27,12 @@ class Finding:
     text: str
 
 
-def examine() -> list[Finding]:
-    """Versions, devices, folders, plugins and optional back ends, in this order."""
+def examine(timeout_s: float = 120.0) -> list[Finding]:
+    """Versions, devices, folders, plugins, datasets and optional back ends, in this order.
+
+    Args:
+        timeout_s: what importing one plugin or dataset may take, s; it happens in a process of its own.
+    """
     findings = [Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     for name in _PACKAGES:
         try:
@@ -39,17 +43,54 @@ def examine() -> list[Finding]:
     for name, folder in (("cache", cache_dir()), ("data", data_dir())):
         findings.append(_folder(name, folder))
     findings.append(Finding("network", "ok", "forbidden by the environment" if offline() else "used when needed"))
-    for name, reference in plugins().items():
-        try:
-            plugin = reference.load()
-            plugin.load_run()
-            findings.append(Finding(name, "ok", f"{reference.distribution} {reference.version}"))
-        except ClipzooError as error:
-            findings.append(Finding(name, "broken", error.what))
+    findings += _plugins(timeout_s)
+    findings += _datasets(timeout_s)
     for module, purpose in _BACK_ENDS.items():
         there = importlib.util.find_spec(module) is not None
         findings.append(Finding(module, "ok" if there else "absent", f"optional: {purpose}"))
     return findings
+
+
+def _plugins(timeout_s: float) -> list[Finding]:
+    """Each plugin with everything that a run of it would import."""
+    listed = plugins()
+    probed = probe(listed, runs=True, timeout_s=timeout_s)
+    found = []
+    for key, reference in listed.items():
+        if key != reference.name:
+            others = [other.distribution for other in listed.values() if other.name == reference.name]
+            text = f"two distributions offer this name, so neither runs: pip uninstall one of {', '.join(others)}"
+            found.append(Finding(key, "broken", text))
+        elif probed[key].error:
+            found.append(Finding(key, "broken", _told(probed[key].error, reference.distribution)))
+        else:
+            found.append(Finding(key, "ok", f"{reference.distribution} {reference.version}"))
+    return found
+
+
+def _datasets(timeout_s: float) -> list[Finding]:
+    """Broken datasets, and names that two distributions offer; those that work are one line."""
+    from clipzoo.data.registry import DATASET_GROUP, datasets
+
+    known = datasets()
+    found = [
+        Finding(f"{name} (dataset)", "broken", _told(probed.error, known[name].distribution))
+        for name, probed in probe(known, what="datasets", timeout_s=timeout_s).items()
+        if probed.error
+    ]
+    offered: dict[str, set[str]] = {}
+    for entry in entry_points(DATASET_GROUP):
+        offered.setdefault(entry.name, set()).add(entry.dist.name if entry.dist is not None else "unknown")
+    for name, owners in offered.items():
+        if len(owners) > 1:
+            text = f"offered by {', '.join(sorted(owners))}: only that of {known[name].distribution} is used"
+            found.append(Finding(f"{name} (dataset)", "broken", text))
+    return [Finding("datasets", "ok", f"{len(known)} have a name"), *found]
+
+
+def _told(error: str, distribution: str) -> str:
+    """The error, and whose fault it is where the error itself does not say so."""
+    return error if distribution in error else f"{distribution}: {error}"
 
 
 def _devices() -> Finding:

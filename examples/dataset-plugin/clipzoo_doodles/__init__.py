@@ -1,0 +1,1 @@
+"""Line drawings of 16 things, as datasets of clipzoo."""

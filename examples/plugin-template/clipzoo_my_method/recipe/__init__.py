@@ -1,0 +1,1 @@
+"""Settings by name: ``clipzoo run my-method recipe=photos``."""
