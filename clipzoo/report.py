@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-import yaml
+from clipzoo.runs import read_config
 
 _ROWS = 200
+_LONG = 60
+_MAX_PATH = 1024
+_SMALL_PX = 480
+_PICTURES = (".png", ".jpg", ".gif", ".svg", ".webp")
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: light-dark(#1d2430, #e6e9ee); --soft: light-dark(#667085, #98a2b3);
   --line: light-dark(#e4e7ec, #2c3340); --page: light-dark(#ffffff, #12161d); --card: light-dark(#f7f8fa, #1a202a);
   --accent: 37, 99, 235; }
-* { box-sizing: border-box; }
+* { box-sizing: border-box; } a { color: rgb(var(--accent)); }
 body { margin: 0 auto; max-width: 1080px; padding: 40px 24px 80px; background: var(--page); color: var(--ink);
   font: 15px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 30px; margin: 0; letter-spacing: -0.02em; } h2 { font-size: 17px; margin: 44px 0 12px; }
 p.lead { color: var(--soft); margin: 4px 0 28px; } .soft { color: var(--soft); }
-.cards { display: flex; flex-wrap: wrap; gap: 12px; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 12px; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 18px; min-width: 130px; }
 .card b { display: block; font-size: 26px; font-variant-numeric: tabular-nums; letter-spacing: -0.02em; }
 .card span { color: var(--soft); font-size: 13px; }
@@ -38,7 +45,8 @@ td.number, th.number { text-align: right; }
 .confusion th.column { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: 7px 4px; }
 .confusion th.row { text-align: right; }
 figure { margin: 0 0 18px; } figure img { max-width: 100%; height: auto; border: 1px solid var(--line); border-radius: 8px; }
-figcaption { color: var(--soft); font-size: 13px; margin-top: 6px; }
+.pictures { display: flex; flex-wrap: wrap; gap: 18px; margin-top: 32px; } .pictures figure { margin: 0; width: min-content; }
+.pictures img { max-width: none; } figcaption { color: var(--soft); font-size: 13px; margin-top: 6px; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 18px; }
 .gallery a { color: inherit; text-decoration: none; } .gallery .card { padding: 0; overflow: hidden; }
 .gallery img { width: 100%; height: 190px; object-fit: cover; object-position: top left; display: block; }
@@ -58,26 +66,26 @@ def write_report(folder: Path) -> Path:
         The path of the page.
     """
     run = _read_json(folder / "run.json")
-    config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    config = read_config(folder)
     stored = _read_json(folder / "metrics.json")
-    paper = run.get("paper", {})
+    paper = _mapping(run.get("paper"))
+    by = ", ".join(_text(paper[key]) for key in ("title", "authors") if key in paper)
     parts = [
-        f"<h1>{escape(run.get('plugin', ''))}</h1>",
-        f'<p class="lead">{escape(str(paper.get("title", "")))}, {escape(str(paper.get("authors", "")))} '
-        f"{escape(str(paper.get('year', '')))} · encoder <b>{escape(str(run.get('model', '')))}</b> · "
-        f"data <b>{escape(str(config['settings'].get('data')))}</b> · {_duration(run.get('duration_s', 0))}</p>",
+        f"<h1>{_text(run.get('plugin', ''))}</h1>",
+        f'<p class="lead">{by} {_text(paper.get("year", ""))} · encoder <b>{_text(run.get("model", ""))}</b> · '
+        f"{_data(config['settings'])}{_duration(run.get('duration_s', 0))}</p>",
     ]
     if run.get("status") != "complete" and not stored:
-        parts.append(f'<pre class="error">{escape(run.get("status", ""))}: {escape(run.get("error", ""))}</pre>')
+        parts.append(f'<pre class="error">{_text(run.get("status", ""))}: {_text(run.get("error", ""))}</pre>')
     if stored:
-        parts.append(_cards(stored["metrics"]))
-        parts += [f"<p>{escape(note)}</p>" for note in stored["notes"]]
-        parts += [_figure(folder, artifact) for artifact in stored["artifacts"]]
-        parts += [_table(folder, table) for table in stored["tables"]]
-        if stored["protocol"]:
-            parts += ["<h2>Protocol</h2>", _pairs(stored["protocol"])]
+        parts.append(_cards(_mapping(stored.get("metrics"))))
+        parts += [f"<p>{_text(note)}</p>" for note in _sequence(stored.get("notes"))]
+        parts.append(_artifacts(folder, [_mapping(one) for one in _sequence(stored.get("artifacts"))]))
+        parts += [_table(folder, _mapping(table)) for table in _sequence(stored.get("tables"))]
+        if protocol := _mapping(stored.get("protocol")):
+            parts += ["<h2>Protocol</h2>", _pairs(protocol)]
     parts.append(_failures(folder))
-    parts += ["<h2>Again</h2>", f"<pre>{escape(run.get('command', ''))}</pre>"]
+    parts += ["<h2>Again</h2>", f"<pre>{_text(run.get('command', ''))}</pre>"]
     parts += ["<h2>Settings</h2>", _settings(config)]
     provenance = {
         "status": run.get("status"),
@@ -86,8 +94,8 @@ def write_report(folder: Path) -> Path:
         "weights": run.get("fingerprint"),
         "seed": run.get("seed"),
         "peak memory": f"{run.get('peak_memory_mb')} MB",
-        "host": run.get("host", {}).get("system"),
-        **{name: value for name, value in run.get("versions", {}).items()},
+        "host": _mapping(run.get("host")).get("system"),
+        **_mapping(run.get("versions")),
     }
     parts += ["<h2>Provenance</h2>", _pairs(provenance)]
     if paper:
@@ -105,13 +113,14 @@ def write_gallery(folders: Sequence[Path], path: Path) -> Path:
     cards = []
     for folder in folders:
         run, stored = _read_json(folder / "run.json"), _read_json(folder / "metrics.json")
-        picture = next((a["path"] for a in stored.get("artifacts", []) if a["path"].endswith(".png")), None)
-        name, value = next(iter(stored.get("metrics", {}).items()), ("", ""))
+        paths = (_inside(_mapping(one).get("path")) for one in _sequence(stored.get("artifacts")))
+        picture = next((path for path in paths if path is not None and path.endswith(".png")), None)
+        name, value = next(iter(_mapping(stored.get("metrics")).items()), ("", ""))
         image = f'<img src="{_link(folder / picture, path.parent)}" alt="">' if picture else ""
         cards.append(
             f'<a href="{_link(folder / "report.html", path.parent)}"><div class="card">{image}<div class="text">'
-            f"<b>{escape(_short(value))}</b><span>{escape(name)}</span><h2>{escape(run.get('plugin', ''))}</h2>"
-            f"<span>{escape(str(run.get('paper', {}).get('title', '')))}</span></div></div></a>"
+            f"<b>{_text(_short(value))}</b><span>{_text(name)}</span><h2>{_text(run.get('plugin', ''))}</h2>"
+            f"<span>{_text(_mapping(run.get('paper')).get('title', ''))}</span></div></div></a>"
         )
     parts = [
         "<h1>clipzoo</h1>",
@@ -131,68 +140,108 @@ def _write(path: Path, title: str, parts: Sequence[str]) -> Path:
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    part.write_text(page, encoding="utf-8")
+    part.write_bytes(page.encode("utf-8", "backslashreplace"))
     part.replace(path)
     return path
 
 
-def _cards(metrics: dict[str, Any]) -> str:
+def _data(settings: Mapping[str, Any]) -> str:
+    named = settings.get("data") or settings.get("input")
+    return f"data <b>{_text(named)}</b> · " if named else ""
+
+
+def _cards(metrics: Mapping[str, Any]) -> str:
     cards = [
-        f'<div class="card{" first" if place == 0 else ""}"><b>{escape(_short(value))}</b>'
-        f"<span>{escape(name.replace('_', ' '))}</span></div>"
+        f'<div class="card{" first" if place == 0 else ""}"><b>{_text(_short(value))}</b>'
+        f"<span>{_text(name.replace('_', ' '))}</span></div>"
         for place, (name, value) in enumerate(metrics.items())
     ]
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _figure(folder: Path, artifact: dict[str, str]) -> str:
-    path, caption = artifact["path"], escape(artifact["caption"])
-    if not path.endswith((".png", ".jpg", ".gif", ".svg")):
-        return f'<p><a href="{_link(folder / path, folder)}">{escape(path)}</a> {caption}</p>'
-    size = _size(folder / path)
-    return (
-        f'<h2>{caption}</h2><figure><img src="{_link(folder / path, folder)}" alt="{caption}"{size} loading="lazy">'
-        "</figure>"
-    )
+def _artifacts(folder: Path, artifacts: Sequence[Mapping[str, Any]]) -> str:
+    """Wide pictures one below the other, small ones beside each other, then a list of the files that are no pictures."""
+    parts: list[str] = []
+    small: list[str] = []
+    files: list[str] = []
+
+    def close_row() -> None:
+        if small:
+            parts.append(f'<div class="pictures">{"".join(small)}</div>')
+            small.clear()
+
+    for artifact in artifacts:
+        path, caption = _inside(artifact.get("path")), _text(artifact.get("caption", ""))
+        if path is None:
+            continue
+        link = _link(folder / path, folder)
+        if not path.endswith(_PICTURES):
+            files.append(f'<tr><td><a href="{link}">{_text(path)}</a></td><td class="wide soft">{caption}</td></tr>')
+            continue
+        size = _size(folder / path)
+        sides = f' width="{size[0]}" height="{size[1]}"' if size else ""
+        image = f'<img src="{link}" alt="{caption}"{sides} loading="lazy">'
+        if size and size[0] <= _SMALL_PX:
+            small.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
+        else:
+            close_row()
+            parts.append(f"<h2>{caption}</h2><figure>{image}</figure>" if caption else f"<figure>{image}</figure>")
+    close_row()
+    table = f'<h2>Files</h2><div class="scroll"><table>{"".join(files)}</table></div>' if files else ""
+    return "".join(parts) + table
 
 
-def _size(path: Path) -> str:
-    if path.suffix == ".png":
-        head = path.read_bytes()[16:24]
-        return f' width="{int.from_bytes(head[:4], "big")}" height="{int.from_bytes(head[4:], "big")}"'
-    return ""
+def _size(path: Path) -> tuple[int, int] | None:
+    """Width and height of a PNG, GIF or SVG as it says itself, px."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1024)
+    except OSError:
+        return None
+    if head.startswith(b"\x89PNG") and len(head) >= 24:
+        return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    if head.startswith(b"GIF8") and len(head) >= 10:
+        return int.from_bytes(head[6:8], "little"), int.from_bytes(head[8:10], "little")
+    sides = [re.search(rb"<svg[^>]*\s" + name + rb'="(\d{1,5})(?:px)?"', head) for name in (b"width", b"height")]
+    return (int(sides[0][1]), int(sides[1][1])) if sides[0] and sides[1] else None
 
 
-def _table(folder: Path, table: dict[str, str]) -> str:
-    path = folder / "tables" / f"{table['name']}.csv"
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    title = f"<h2>{escape(table['caption'] or table['name'])}</h2>"
-    if not rows:
+def _table(folder: Path, table: Mapping[str, Any]) -> str:
+    name = _inside(f"tables/{table.get('name')}.csv")
+    rows = _rows(folder / name) if name else []
+    if name is None or not rows:
         return ""
-    if table["kind"] == "confusion":
+    title = f"<h2>{_text(table.get('caption') or table.get('name'))}</h2>"
+    if table.get("kind") == "confusion" and all(_is_number(cell) for row in rows[1:] for cell in row[1:]):
         return title + _confusion(rows)
-    head, body = rows[0], rows[1:]
+    path, head, body = folder / name, rows[0], rows[1:]
     numeric = [all(_is_number(row[k]) for row in body) for k in range(len(head))]
     cut = ""
     if len(body) > _ROWS:
         cut = f'<p class="soft">the first {_ROWS} of {len(body)} rows; all in <a href="{_link(path, folder)}">'
-        cut += f"{escape(path.name)}</a></p>"
+        cut += f"{_text(path.name)}</a></p>"
+
+    def cell(k: int, text: str, tag: str) -> str:
+        if numeric[k]:
+            return f'<{tag} class="number">{_text(_short(text))}</{tag}>'
+        return f'<{tag} class="wide">{_text(text)}</{tag}>' if len(text) > _LONG else f"<{tag}>{_text(text)}</{tag}>"
 
     def line(cells: Sequence[str], tag: str) -> str:
-        return (
-            "<tr>"
-            + "".join(
-                f'<{tag} class="number">{escape(_short(cell))}</{tag}>'
-                if numeric[k]
-                else f"<{tag}>{escape(cell)}</{tag}>"
-                for k, cell in enumerate(cells)
-            )
-            + "</tr>"
-        )
+        return f"<tr>{''.join(cell(k, text, tag) for k, text in enumerate(cells))}</tr>"
 
     inside = line(head, "th") + "".join(line(row, "td") for row in body[:_ROWS])
     return f'{title}<div class="scroll"><table>{inside}</table></div>{cut}'
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """The cells of a CSV file, every row as long as the first."""
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, ValueError, csv.Error):
+        return []
+    width = len(rows[0]) if rows else 0
+    return [(row + [""] * width)[:width] for row in rows]
 
 
 def _confusion(rows: Sequence[Sequence[str]]) -> str:
@@ -216,22 +265,24 @@ def _failures(folder: Path) -> str:
     path = folder / "items.jsonl"
     failed: dict[str, str] = {}
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 entry = json.loads(line)
-            except ValueError:
+                key, fields = str(entry["key"]), _mapping(entry["fields"])
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue
-            if "error" in entry["fields"]:
-                failed[entry["key"]] = entry["fields"]["error"]
+            if "error" in fields:
+                failed[key] = str(fields["error"])
             else:
-                failed.pop(entry["key"], None)
+                failed.pop(key, None)
     if not failed:
         return ""
-    return f"<h2>{len(failed)} items could not be processed</h2>" + _pairs(dict(list(failed.items())[:_ROWS]))
+    items = "1 item" if len(failed) == 1 else f"{len(failed)} items"
+    return f"<h2>{items} could not be processed</h2>" + _pairs(dict(list(failed.items())[:_ROWS]))
 
 
-def _settings(config: dict[str, Any]) -> str:
-    sources = config.get("sources", {})
+def _settings(config: Mapping[str, Any]) -> str:
+    sources = _mapping(config.get("sources"))
     rows = "".join(
         f'<tr><td>{escape(key)}</td><td class="wide">{escape(str(value))}</td>'
         f'<td class="soft">{escape(str(sources.get(key, "")))}</td></tr>'
@@ -240,26 +291,26 @@ def _settings(config: dict[str, Any]) -> str:
     return f'<details><summary>all settings and where they come from</summary><div class="scroll"><table>{rows}</table></div></details>'
 
 
-def _pairs(pairs: dict[str, Any]) -> str:
+def _pairs(pairs: Mapping[str, Any]) -> str:
     rows = "".join(
-        f'<tr><td class="soft">{escape(str(name).replace("_", " "))}</td><td class="wide">{escape(str(value))}</td></tr>'
+        f'<tr><td class="soft">{escape(str(name).replace("_", " "))}</td><td class="wide">{_text(value)}</td></tr>'
         for name, value in pairs.items()
-        if value not in (None, "", "None MB")
+        if value not in (None, "", "None MB", [], {})
     )
     return f'<div class="scroll"><table>{rows}</table></div>'
 
 
 def _link(path: Path, base: Path) -> str:
-    import os
-
-    return quote(Path(os.path.relpath(path, base)).as_posix())
+    return quote(Path(os.path.relpath(path, base)).as_posix(), errors="backslashreplace")
 
 
 def _short(value: Any) -> str:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return "–" if value is None else str(value)
+    if not math.isfinite(number):
+        return str(number)
     return f"{number:.0f}" if number == int(number) and abs(number) < 1e9 else f"{number:.4g}"
 
 
@@ -271,12 +322,37 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: Any) -> str:
+    if not isinstance(seconds, int | float):
+        return ""
     return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return _mapping(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError):
         return {}
+
+
+# A run folder may come from someone else: what stands in its files may be of any type, and any text.
+
+
+def _text(value: Any) -> str:
+    return escape(str(value))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _sequence(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _inside(path: Any) -> str | None:
+    """``path`` if it names something in the run folder."""
+    if not isinstance(path, str) or not path or "\0" in path or len(path) > _MAX_PATH:
+        return None
+    pure = PurePosixPath(path)
+    return path if not pure.is_absolute() and ".." not in pure.parts else None

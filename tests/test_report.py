@@ -1,5 +1,9 @@
 """The page is made from the folder alone, shows everything, and trusts nothing that stands in it."""
 
+import json
+import os
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -86,3 +90,49 @@ def test_gallery_links_every_report(folder, tmp_path) -> None:
     reports = [link for link in page.links if link.endswith("report.html")]
     assert len(reports) == 2
     assert all((tmp_path / "pages" / link).exists() for link in page.links)
+
+
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt install chromium")
+def test_a_real_browser_shows_it_without_complaint(folder, tmp_path) -> None:
+    (tmp_path / "home").mkdir()
+    done = subprocess.run(
+        [
+            BROWSER,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path / 'home'}",
+            "--dump-dom",
+            (folder / "report.html").as_uri(),
+        ],
+        env={**os.environ, "HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    assert "the first 200 of 500 rows" in done.stdout and "<script" not in done.stdout
+    assert "CONSOLE" not in done.stderr, done.stderr[-2000:]
+
+
+def test_what_stands_in_a_folder_of_others_is_shown_or_left_out(folder) -> None:
+    stored = json.loads((folder / "metrics.json").read_text())
+    stored["metrics"] = {"x": float("inf"), "y": "1e999", "\ud800": None}
+    stored["artifacts"] = [
+        {"path": "../../../etc/passwd.png"},
+        {"path": "/etc/passwd.png"},
+        3,
+        {"path": "artifacts/no.png"},
+    ]
+    stored["tables"] = [{"name": "../run"}, {"name": "rows", "kind": "confusion"}, "x"]
+    (folder / "metrics.json").write_text(json.dumps(stored))
+    (folder / "tables" / "rows.csv").write_bytes(b"a,b,c\n1\n\xff,nan,inf,4\n")
+    page = Page(write_report(folder))
+    assert not [link for link in page.links if "passwd" in link]
+    assert {"a", "b", "c"} <= set(page.text)

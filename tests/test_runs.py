@@ -15,7 +15,7 @@ import clipzoo
 from clipzoo.config import compose
 from clipzoo.errors import DataError, RunError, UsageError
 from clipzoo.plugin import Settings, find_plugin
-from clipzoo.runs import RunContext, execute, load_config
+from clipzoo.runs import RunContext, execute, list_runs, load_config
 
 
 def items(folder):
@@ -85,16 +85,23 @@ def test_two_processes_cannot_share_a_folder(good, tmp_path) -> None:
     with pytest.raises(RunError):
         clipzoo.run(good, stop_at=1, out=tmp_path)
     folder = next((tmp_path / good).iterdir())
-    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    hold = (
+        "import sys, time; from pathlib import Path; from clipzoo.runs import _sole_run\n"
+        "with _sole_run(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    other = subprocess.Popen([sys.executable, "-c", hold, str(folder)], stdout=subprocess.PIPE, text=True)
     try:
-        (folder / ".lock").write_text(str(sleeper.pid))
-        with pytest.raises(UsageError, match="in use"):
+        assert other.stdout.readline() == "held\n"
+        assert list_runs(tmp_path)[0].status == "running"
+        with pytest.raises(UsageError, match=f"in use by process {other.pid}"):
             clipzoo.run(good, resume=folder)
     finally:
-        sleeper.kill()
-        sleeper.wait()
+        other.kill()
+        other.wait()
+    assert list_runs(tmp_path)[0].status == "failed"
     (folder / "go-on").touch()
     assert clipzoo.run(good, resume=folder).metrics["count"] == 5  # the lock of the dead process is taken over
+    assert [(run.plugin, run.status, run.items) for run in list_runs(tmp_path)] == [("count", "complete", 5)]
 
 
 def context(tmp_path, **settings) -> RunContext:

@@ -328,8 +328,9 @@ def _tiny_imagenet(path: Path, split: str) -> ImageDataset:
     items: list[LabelledImage] = []
     if split == "val":
         for line in _text(path / "val" / "val_annotations.txt").splitlines():
-            name, wnid, *_ = line.split("\t")
-            if wnid not in number:
+            name, tab, rest = line.partition("\t")
+            wnid = rest.partition("\t")[0]
+            if not tab or wnid not in number:
                 raise DataError(f"{path}/val/val_annotations.txt names {wnid}", expected="an id of wnids.txt")
             items.append(LabelledImage(f"val/{name}", number[wnid], _reader(path / "val" / "images" / name)))
     elif split == "train":

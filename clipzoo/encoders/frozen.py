@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from clipzoo.encoders import classifier_cache
 from clipzoo.encoders.dense import check_mode, dense_features
+from clipzoo.encoders.halving import Halving
 from clipzoo.encoders.layers import layer_features
 from clipzoo.encoders.pixels import (
     Preprocessing,
@@ -68,6 +69,7 @@ class FrozenCLIP(nn.Module):
         self.precision = precision
         self.known_tokens = known_tokens
         self.preprocessing = Preprocessing.of(model.visual)
+        self.memory = Halving()
         self.eval()
 
     def train(self, mode: bool = True) -> FrozenCLIP:
@@ -150,11 +152,15 @@ class FrozenCLIP(nn.Module):
         check_pixels(pixels)
         if normalise:
             check_range(pixels)
-        pixels = fit_pixels(pixels.to(self.device), self.preprocessing, resize)
-        if normalise:
-            pixels = normalise_pixels(pixels, self.mean, self.std)
-        with self._arithmetic():
-            return unit_rows(self.model.encode_image(pixels))  # type: ignore[operator]
+
+        def encode(part: Tensor) -> Tensor:
+            fitted = fit_pixels(part.to(self.device), self.preprocessing, resize)
+            if normalise:
+                fitted = normalise_pixels(fitted, self.mean, self.std)
+            with self._arithmetic():
+                return unit_rows(self.model.encode_image(fitted))  # type: ignore[operator]
+
+        return self.memory.rows(encode, pixels, splits=self._splits(pixels))
 
     @cached_property
     def _kind(self) -> Kind:
@@ -186,9 +192,14 @@ class FrozenCLIP(nn.Module):
         >>> clipzoo.load_clip("tiny").dense(torch.rand(1, 3, 64, 96)).shape
         torch.Size([1, 8, 12, 128])
         """
-        mode = check_mode(mode, self._kind, self.name)
-        with self._arithmetic():
-            return unit_rows(dense_features(self.model.visual, self._prepared(pixels, normalise), self._kind, mode))
+        chosen = check_mode(mode, self._kind, self.name)
+
+        def encode(part: Tensor) -> Tensor:
+            with self._arithmetic():
+                prepared = self._prepared(part, normalise)
+                return unit_rows(dense_features(self.model.visual, prepared, self._kind, chosen))
+
+        return self.memory.rows(encode, pixels, splits=self._splits(pixels))
 
     def layers(
         self, pixels: Float[Tensor, "batch 3 height width"], names: Sequence[str | int], *, normalise: bool = True
@@ -282,11 +293,15 @@ class FrozenCLIP(nn.Module):
                 expected="a list of sentences",
             )
         tokens = self.tokenise(sentences, truncate=truncate)
-        rows = []
-        for part in tokens.split(batch_size):
+
+        def encode(part: Tensor) -> Tensor:
             with self._arithmetic():
-                rows.append(unit_rows(self.model.encode_text(part.to(self.device))))  # type: ignore[operator]
-        return torch.cat(rows)
+                return unit_rows(self.model.encode_text(part.to(self.device)))  # type: ignore[operator]
+
+        splits = self._splits(tokens)
+        return torch.cat(
+            [self.memory.rows(encode, part, of="sentences", splits=splits) for part in tokens.split(batch_size)]
+        )
 
     def tokenise(self, sentences: Sequence[str], *, truncate: bool = False) -> Tensor:
         """Token ids ``[N, context_length]``; a sentence that does not fit is refused unless ``truncate``."""
@@ -358,6 +373,11 @@ class FrozenCLIP(nn.Module):
             return []
         words = text.replace(",", " ").replace(".", " ").split()
         return [word for word in words if not set(self.tokenizer.encode(word)) <= self.known_tokens]
+
+    def _splits(self, given: Tensor) -> bool:
+        """Whether a batch may be encoded in parts: nobody asks for gradients, which would hold all parts at once."""
+        trains = given.requires_grad or any(weights.requires_grad for weights in self.model.parameters())
+        return not (torch.is_grad_enabled() and trains)
 
     def _arithmetic(self) -> AbstractContextManager[Any]:
         if self.precision == "fp32":

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from clipzoo.encoders.frozen import FrozenCLIP
+from clipzoo.encoders.remote_weights import safetensors_alone
 from clipzoo.encoders.tiny_files import TINY_NAMES, read_tiny
+from clipzoo.encoders.weight_files import read_weight_file
 from clipzoo.errors import ConfigError, WeightsError, closest_matches
 from clipzoo.paths import offline
 
@@ -31,7 +33,7 @@ def load_clip(
             - ``"ViT-B-32/random"``: an open_clip architecture, untrained (seed 0), to measure speed with;
             - ``"ViT-B-32:weights.safetensors"``: an architecture and a file (``.safetensors``, or a state dict in
               ``.pt``, which is read without executing anything in it);
-            - ``"hf-hub:organisation/model"``;
+            - ``"hf-hub:organisation/model"``, or ``"hf-hub:organisation/model@revision"``;
             - a folder that holds ``open_clip_config.json`` and ``open_clip_model.safetensors``.
         device: ``"auto"`` takes CUDA, then MPS, then the CPU.
         precision: ``"fp32"``, ``"bf16"`` or ``"fp16"``, see :class:`FrozenCLIP`.
@@ -209,7 +211,8 @@ def _tokenizer(architecture: str) -> Any:
     import open_clip
 
     try:
-        return open_clip.get_tokenizer(architecture)
+        with safetensors_alone():
+            return open_clip.get_tokenizer(architecture)
     except Exception as error:
         if not offline():
             raise WeightsError(
@@ -260,32 +263,19 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint, with nothing in it executed.
 
     Args:
-        path: ``.safetensors``, or a PyTorch file that holds a state dict (also under ``state_dict``; a ``module.``
+        path: safetensors, or a PyTorch file that holds a state dict (also under ``state_dict``; a ``module.``
             before every name is dropped, and the position ids and sizes of older files are left out).
 
     Raises:
         WeightsError: if the file cannot be read so.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{path} is no safetensors file, or is damaged: {error}",
-            hint="a pickle that was renamed stays a pickle: give it its own name, .pt",
-        ) from error
-    except Exception as error:
-        raise WeightsError(
-            f"{path} cannot be read as plain tensors: {' '.join(str(error).split())[:200]}",
-            expected="a state dict; programs (TorchScript) and pickled objects are not executed",
-            hint="save its state_dict() with safetensors",
-        ) from error
+    found = read_weight_file(path)
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise WeightsError(f"{path} holds no state dict", expected="a mapping from names to tensors")
+    if not all(isinstance(key, str) for key in found):
+        raise WeightsError(f"{path} holds tensors without names", expected="a mapping from names to tensors")
     if found and all(key.startswith("module.") for key in found):
         found = {key.removeprefix("module."): value for key, value in found.items()}
     unused = ("input_resolution", "context_length", "vocab_size", "text.transformer.embeddings.position_ids")
@@ -307,7 +297,7 @@ def _open_clip(architecture: str, tag: str | None, name: str) -> tuple[nn.Module
             )
         quick = trained_with
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), safetensors_alone():
             warnings.simplefilter("ignore")
             model = open_clip.create_model(
                 architecture, pretrained=tag, force_quick_gelu=quick, require_pretrained=True, weights_only=True

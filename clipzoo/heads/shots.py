@@ -87,9 +87,9 @@ def read_shots(path: str | Path) -> Shots:
     try:
         stored = json.loads(Path(path).read_text(encoding="utf-8"))
         found = Shots(tuple(stored["train"]), tuple(stored["validation"]), stored["shots"], stored["seed"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        both = set(found.train) & set(found.validation)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"{path} is no few-shot split: {type(error).__name__}: {error}") from error
-    both = set(found.train) & set(found.validation)
     if both:
         raise DataError(f"{path}: {sorted(both)[0]} is in both parts", expected="training and validation apart")
     return found

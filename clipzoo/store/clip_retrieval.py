@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipzoo.data.array_files import read_npy
 from clipzoo.errors import DataError, UsageError
 from clipzoo.store.shards import COLUMNS, ShardPath, read_table, write_shard
 from clipzoo.store.store import EmbeddingStore, StoreInfo
@@ -126,10 +127,7 @@ def _partitions(folder: Path) -> Iterator[tuple[Path, Path | None, Path | None]]
 
 
 def _rows(path: Path) -> np.ndarray:
-    try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
+    rows = read_npy(path, mapped=True)
     if rows.ndim != 2 or not np.issubdtype(rows.dtype, np.floating) or 0 in rows.shape:
         raise DataError(f"{path} holds {rows.dtype} of the shape {rows.shape}", expected="floating-point [rows, dim]")
     for start in range(0, len(rows), _CHECK_ROWS):

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float16
 
+from clipzoo.data.array_files import read_npy
 from clipzoo.errors import DataError
 from clipzoo.store.whole_files import sha256_of, whole_file, write_array
 
@@ -31,6 +32,7 @@ COLUMNS = pa.schema(
 """What a sidecar says of each row; an imported store may have further columns behind."""
 
 _METADATA = b"clipzoo"
+_AGAIN = "clipzoo embed with the same settings makes it again"
 
 
 @dataclass(frozen=True)
@@ -125,13 +127,12 @@ def read_features(path: Path) -> Float16[np.ndarray, "rows dim"]:
     Raises:
         DataError: if the file is missing, cut off, or holds no fp16 rows.
     """
+    if not path.exists():
+        raise _damaged(path, FileNotFoundError())
     try:
-        try:
-            rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        except ValueError:
-            rows = np.load(path, allow_pickle=False)  # what has no rows cannot be mapped
-    except (OSError, ValueError, EOFError) as error:
-        raise _damaged(path, error) from error
+        rows = read_npy(path, mapped=True)
+    except DataError as error:
+        raise DataError(error.what, hint=_AGAIN) from error
     if rows.ndim != 2 or rows.dtype != np.float16:
         raise DataError(f"{path} holds {rows.dtype} of the shape {rows.shape}", expected="float16 [rows, dim]")
     return rows
@@ -171,6 +172,6 @@ def check_shard(path: ShardPath, dim: int) -> dict[str, Any]:
 
 def _damaged(path: Path, error: Exception) -> DataError:
     if isinstance(error, FileNotFoundError):
-        return DataError(f"{path} is missing", hint="clipzoo embed with the same settings makes it again")
+        return DataError(f"{path} is missing", hint=_AGAIN)
     text = " ".join(str(error).split())[:200] or type(error).__name__
-    return DataError(f"{path} is damaged: {text}", hint="clipzoo embed with the same settings makes it again")
+    return DataError(f"{path} is damaged: {text}", hint=_AGAIN)

@@ -92,7 +92,7 @@ class StoreInfo:
                 expected="a folder that clipzoo embed made",
                 hint=f"clipzoo embed SOURCE --out {folder}",
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise DataError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from error
         return StoreInfo(**{**vars(info), "rows": rows})
 
