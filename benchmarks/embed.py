@@ -1,14 +1,15 @@
 """Time of ``clipzoo embed`` beside its encoder alone and beside a plain open_clip + DataLoader loop, in the same run.
 
-uv run python benchmarks/embed.py FOLDER [--model ViT-B-32] [--batch-size 64] [--workers 2] [--rounds 3]
+uv run python benchmarks/embed.py [FOLDER] [--model ViT-B-32] [--batch-size 64] [--workers 2] [--rounds 3]
+
+Without a FOLDER of photos it makes JPEGs of its own: smooth structure with noise, as many bytes a pixel as photos have.
 """
 
 from __future__ import annotations
 
-import platform
+import io
 import shutil
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -19,6 +20,7 @@ import click
 import numpy as np
 import open_clip
 import torch
+from _rows import report
 from PIL import Image
 from torch.nn.functional import normalize
 from torch.utils.data import DataLoader, Dataset
@@ -26,6 +28,13 @@ from torch.utils.data import DataLoader, Dataset
 import clipzoo
 from clipzoo.store import embed, source_items
 from clipzoo.store.decoding import Decoder
+
+BENCH = {
+    "quick": ["--limit", "64", "--rounds", "1", "--batch-size", "32"],
+    "full": ["--limit", "256"],
+    "quick_timeout_s": 60,
+    "timeout_s": 900,
+}
 
 
 class PlainImages(Dataset):
@@ -41,6 +50,20 @@ class PlainImages(Dataset):
 
     def __getitem__(self, place: int) -> torch.Tensor:
         return self.transform(Image.open(self.paths[place]))
+
+
+def make_photos(folder: Path, count: int) -> Path:
+    """JPEGs of 640 x 480 px that are all different."""
+    folder.mkdir()
+    for seed in range(count):
+        generator = np.random.default_rng(seed)
+        coarse = Image.fromarray(generator.integers(0, 256, (12, 16, 3), np.uint8))
+        values = np.asarray(coarse.resize((640, 480), Image.Resampling.BICUBIC), np.int16)
+        noisy = (values + generator.integers(-12, 13, values.shape, np.int16)).clip(0, 255).astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(noisy).save(file, "JPEG", quality=90)
+        (folder / f"{seed:05d}.jpg").write_bytes(file.getvalue())
+    return folder
 
 
 class PeakMemory:
@@ -124,9 +147,13 @@ def _wait(clip: clipzoo.FrozenCLIP) -> None:
 @click.option("--limit", default=500, show_default=True, help="Only the first so many images.")
 @click.option("--device", default="auto", show_default=True)
 def main(folder: Path | None, model: str, batch_size: int, workers: int, rounds: int, limit: int, device: str) -> None:
-    """Print seconds and ratios for the images in FOLDER."""
-    if folder is None or not folder.is_dir():
-        sys.exit("error: pass a folder of photos: python benchmarks/embed.py FOLDER")
+    """Measure the way from files to a store, in turns with the encoder alone and with the plain loop."""
+    with tempfile.TemporaryDirectory() as made:
+        photos = folder or make_photos(Path(made) / "photos", limit)
+        measure(photos, model, batch_size, workers, rounds, limit, device)
+
+
+def measure(folder: Path, model: str, batch_size: int, workers: int, rounds: int, limit: int, device: str) -> None:
     clip = clipzoo.load_clip(f"{model}/random", device=device)
     transform = open_clip.transform.image_transform_v2(
         open_clip.transform.PreprocessCfg(**clip.model.visual.preprocess_cfg), is_train=False
@@ -137,11 +164,6 @@ def main(folder: Path | None, model: str, batch_size: int, workers: int, rounds:
     squares = np.stack([decode(item.read(), item.path).pixels for item in items])
     batches = [squares[start : start + batch_size] for start in range(0, len(squares), batch_size)]
     _ = clip.fingerprint, clip.embed_dim  # known before the first image, and not again for each store
-    where = torch.cuda.get_device_name() if clip.device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
-    print(
-        f"{len(items)} images, {model} (random), batch {batch_size}, {workers} workers, {where}, {platform.machine()}"
-    )
-    print(f"torch {torch.__version__}, open_clip {open_clip.__version__}, Pillow {Image.__version__}, fp32\n")
     encoder_only(clip, batches[:1])
 
     times: dict[str, list[float]] = {"encoder only": [], "clipzoo embed": [], "plain open_clip + DataLoader": []}
@@ -159,18 +181,21 @@ def main(folder: Path | None, model: str, batch_size: int, workers: int, rounds:
         times["plain open_clip + DataLoader"].append(spent)
         memory["plain open_clip + DataLoader"] = max(memory["plain open_clip + DataLoader"], peak.mb)
 
-    print("| what | median s | images/s | peak memory of this process |\n|---|---|---|---|")
-    for name, values in times.items():
-        middle = statistics.median(values)
-        print(f"| {name} | {middle:.2f} | {len(items) / middle:.1f} | {memory[name]:.0f} MB |")
-    pairs = zip(*times.values(), strict=True)
-    ratios = [(mine_s / alone_s, plain_s / mine_s) for alone_s, mine_s, plain_s in pairs]
-    print(f"\nclipzoo embed / encoder only: {statistics.median(r for r, _ in ratios):.3f} (at most 1.15)")
-    print(f"plain / clipzoo embed:        {statistics.median(r for _, r in ratios):.3f}")
-    print(f"rounds: {', '.join(f'{a:.3f} and {b:.3f}' for a, b in ratios)}")
-    print(f"memory above the encoder's:   {memory['clipzoo embed'] - memory['encoder only']:.0f} MB (at most 1000)")
+    middle = {name: statistics.median(values) for name, values in times.items()}
+    ratios = [mine_s / alone_s for alone_s, mine_s, _ in zip(*times.values(), strict=True)]
+    above = memory["clipzoo embed"] - memory["encoder only"]
     cosine = (mine * theirs).sum(1) / np.linalg.norm(mine, axis=1) / np.linalg.norm(theirs, axis=1)
-    print(f"smallest cosine of ours (fp16) and the plain loop's features: {cosine.min():.6f}")
+    print(f"rounds, over the encoder alone: {', '.join(f'{ratio:.3f}' for ratio in ratios)}")
+    print(f"memory above the encoder's: {above:.0f} MB; smallest cosine with the plain features: {cosine.min():.6f}")
+    report(
+        f"clipzoo embed, {len(items)} JPEGs, {model}, batch {batch_size}, {workers} workers",
+        middle["clipzoo embed"],
+        peer="open_clip and DataLoader",
+        peer_s=middle["plain open_clip + DataLoader"],
+        floor="the encoder alone",
+        floor_s=middle["encoder only"],
+        device=clip.device.type,
+    )
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from _rows import report
 
 try:
     import open_clip
@@ -37,6 +38,12 @@ try:
 except ImportError as error:
     sys.exit(f"error: {error.name} is not installed\n  try: pip install open_clip_torch pillow")
 
+BENCH = {
+    "on": "cuda",
+    "full": ["--part", "towers", "--models", "ViT-B-32,ViT-L-14", "--modes", "fp32,bf16", "--batches", "256,1024"],
+    "quick": ["--part", "towers", "--models", "ViT-B-32", "--modes", "bf16", "--batches", "256", "--seconds", "1"],
+    "timeout_s": 900,
+}
 MODELS = "ViT-B-32,ViT-B-16,ViT-L-14,ViT-L-14-336,ViT-H-14,ViT-B-16-SigLIP2,ViT-SO400M-14-SigLIP-384,PE-Core-L-14-336"
 MODES = ("fp32", "amp-bf16", "bf16", "bf16-compile", "bf16-max-autotune")
 BATCHES = "64,128,256,512,1024,2048,4096"
@@ -158,6 +165,15 @@ def measure_towers(models: list[str], modes: list[str], batches: list[int], seco
                     break
                 peak = torch.cuda.max_memory_allocated() / 2**30
                 print(f"{line} {found:,.0f} | {found * flops / 1e12:.0f} | {peak:.1f} | {first:.1f} |", flush=True)
+                if os.environ.get("CLIPZOO_BENCH"):
+                    report(
+                        f"{batch} images through {name}, {mode}",
+                        batch / found,
+                        flop=batch * flops,
+                        dtype="bf16" if "bf16" in mode else "fp32",
+                        device="cuda",
+                        note="" if "bf16" in mode else "fp32 uses TF32",
+                    )
         del tower
     print()
 

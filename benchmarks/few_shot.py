@@ -2,6 +2,8 @@
 
     python benchmarks/few_shot.py FOLDER [--seeds 3]
 
+It measures accuracy, not time, and needs features of real images: ``clipzoo bench`` passes it over.
+
 FOLDER holds ``image_embeddings.npy`` [items, dim], ``image_labels.npy`` [items] and ``text_embeddings.npy``
 [classes, dim]; of the latter ``--text`` may name another file, and ``--rows`` the rows of it that are the classes, in
 their order. A class that the other file lacks is written as ``-``, and its items are left out.
@@ -16,6 +18,7 @@ import click
 import numpy as np
 import torch
 import torch.nn.functional as F
+from _rows import skip
 from torch import Tensor
 
 from clipzoo.heads import (
@@ -28,6 +31,7 @@ from clipzoo.heads import (
     train_tip_adapter,
 )
 
+BENCH = {"timeout_s": 60}
 HEADS = ("linear probe", "probe from the sentences", "k-NN", "Tip-Adapter", "Tip-Adapter-F", "CLIP-Adapter")
 
 
@@ -61,12 +65,14 @@ def score_heads(
 
 
 @click.command()
-@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.argument("folder", required=False, type=click.Path(exists=True, path_type=Path))
 @click.option("--text", default="text_embeddings.npy", show_default=True)
 @click.option("--rows", default="", help="Rows of the text file that are the classes, with commas.")
 @click.option("--seeds", default=3, show_default=True)
-def main(folder: Path, text: str, rows: str, seeds: int) -> None:
+def main(folder: Path | None, text: str, rows: str, seeds: int) -> None:
     """Print the table."""
+    if folder is None:
+        skip("measures accuracy on stored features: pass their folder to benchmarks/few_shot.py")
     features = F.normalize(torch.from_numpy(np.load(folder / "image_embeddings.npy")).float(), dim=-1)
     labels = torch.from_numpy(np.load(folder / "image_labels.npy")).long()
     table = torch.from_numpy(np.load(folder / text)).float()
