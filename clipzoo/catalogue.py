@@ -7,6 +7,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "style": ("styleclip",),
     "detect": ("vild",),
     "video": ("clip4clip",),
+    "train": ("train",),
 }
 
 KNOWN: dict[str, str] = {plugin: extra for extra, plugins in EXTRAS.items() for plugin in plugins}
@@ -18,6 +19,7 @@ SUMMARIES: dict[str, str] = {
     "depthclip": "depth of photos from words, zero-shot or with a few examples",
     "pointclip": "classify point clouds through their depth maps, zero-shot or with a few examples",
     "styleclip": "edit faces with a sentence: latent optimisation, mapper, global directions; StyleGAN-NADA",
+    "train": "train a pair of towers on images and captions; make the bundled encoders",
     "vild": "find things by name: boxes from CLIP without training, or a detector distilled from it",
     "zeroshot": "classify images: sentences, linear and k-NN probes, Tip-Adapter, CLIP-Adapter on cached features",
 }
