@@ -62,6 +62,8 @@ class PyAVReader:
             if not self.container.streams.video:
                 raise DataError(f"{path} has no video track", expected="a video with pictures")
             self.stream = self.container.streams.video[0]
+            if self.stream.codec_context is None:
+                raise DataError(f"{path} has a video track of a kind that nothing here decodes")
             self.ordered = not any(name in self.container.format.name.split(",") for name in _NO_SEEKING)
             self.index = self._read_index()
             self.metadata = self._describe()

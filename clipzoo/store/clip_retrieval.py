@@ -141,7 +141,7 @@ def _table(path: Path | None, rows: int, first: int) -> pa.Table:
     """The columns of a sidecar, then whatever else the file has."""
     try:
         given = pa.table({}) if path is None else pq.read_table(path).replace_schema_metadata(None)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no Parquet file, or is damaged: {' '.join(str(error).split())[:200]}") from error
     if path is not None and given.num_rows != rows:
         raise DataError(f"{path} has {given.num_rows} rows", expected=f"{rows}, one for each of the features")
@@ -155,7 +155,7 @@ def _table(path: Path | None, rows: int, first: int) -> pa.Table:
             if values is None:
                 values = known.get(column.name)
             arranged[column.name] = pa.nulls(rows, column.type) if values is None else values.cast(column.type)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path}: a column has an unexpected type: {' '.join(str(error).split())[:200]}") from error
     return pa.table({**arranged, **columns})
 

@@ -117,7 +117,7 @@ def read_table(path: ShardPath, columns: list[str] | None = None) -> pa.Table:
                     f"{path.sidecar} has no column {missing[0]}", expected=", ".join(file.schema_arrow.names)
                 )
             return file.read(columns, use_threads=False).replace_schema_metadata(None)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path.sidecar, error) from error
 
 

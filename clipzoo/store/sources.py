@@ -250,7 +250,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str | None, str | None]]:
             for batch in file.iter_batches(8192, columns=wanted):
                 rows = batch.to_pydict()
                 yield from zip(rows[where], map(_text, rows[what]) if what else [None] * len(batch), strict=True)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         raise DataError(f"{path} is no Parquet file, or is damaged: {' '.join(str(error).split())[:200]}") from error
 
 

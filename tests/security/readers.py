@@ -184,7 +184,7 @@ def _video(folder: Path) -> None:
             pass
 
 
-@reader("gif video", "film.gif", lambda: [animation()])
+@reader("gif video", "film.gif", lambda: [animation()], cases=1000)
 def _gif(folder: Path) -> None:
     from clipzoo.data.video_reading import open_video
 
@@ -210,13 +210,15 @@ def _all_labelled(path: Path) -> None:
 
 @reader(
     "labelled images tar", "set.tar",
-    lambda: [tar({"0.png": png(), "0.cls": b"1", "1.png": png(), "1.json": b'{"label": "cat"}'})], cases=1000,
+    lambda: [tar({"0.png": png(), "0.cls": b"1", "1.png": png(), "1.json": b'{"label": "cat"}'})], cases=500,
 )  # fmt: skip
 def _labelled_tar(folder: Path) -> None:
     _all_labelled(folder / "set.tar")
 
 
-@reader("CIFAR", "test_batch.bin", lambda: [bytes(3 * 3073)], beside=lambda: {"batches.meta.txt": b"cat\ndog\n"})
+@reader(
+    "CIFAR", "test_batch.bin", lambda: [bytes(3 * 3073)], beside=lambda: {"batches.meta.txt": b"cat\ndog\n"}, cases=500
+)
 def _cifar(folder: Path) -> None:
     from clipzoo.data.labelled_images import open_cifar
 
@@ -228,7 +230,7 @@ def _cifar(folder: Path) -> None:
     "Tiny-ImageNet", "val/val_annotations.txt", lambda: [b"a.png\tn01443537\t0\t0\t62\t62\nb.png\tn01443537\t0\t0\t1\t1\n"],
     beside=lambda: {"wnids.txt": b"n01443537\n", "words.txt": b"n01443537\tgoldfish\n", "val/images/a.png": png(),
                     "val/images/b.png": png()},
-    cases=1000,
+    cases=20,
 )  # fmt: skip
 def _tiny_imagenet(folder: Path) -> None:
     _all_labelled(folder)
@@ -266,7 +268,7 @@ def _source_tar(folder: Path) -> None:
     _all_sources(folder / "set.tar")
 
 
-@reader("clip-retrieval", "img_emb/img_emb_0.npy", lambda: [npy(np.ones((2, 4), np.float16))], cases=1000)
+@reader("clip-retrieval", "img_emb/img_emb_0.npy", lambda: [npy(np.ones((2, 4), np.float16))], cases=500)
 def _clip_retrieval(folder: Path) -> None:
     from clipzoo.store.clip_retrieval import import_clip_retrieval
 
@@ -277,7 +279,7 @@ def _clip_retrieval(folder: Path) -> None:
 @reader(
     "clip-retrieval parquet", "metadata/metadata_0.parquet",
     lambda: [parquet({"image_path": ["a", "b"], "caption": ["x", "y"], "width": [1, 2]})],
-    beside=lambda: {"img_emb/img_emb_0.npy": npy(np.ones((2, 4), np.float16))}, cases=1000,
+    beside=lambda: {"img_emb/img_emb_0.npy": npy(np.ones((2, 4), np.float16))}, cases=500,
 )  # fmt: skip
 def _clip_retrieval_table(folder: Path) -> None:
     _clip_retrieval(folder)
@@ -317,7 +319,7 @@ def _whole_store(folder: Path) -> None:
     store.verify()
 
 
-reader("store.json", "store.json", lambda: [_of_store("store.json")[1]], beside=_store)(_whole_store)
+reader("store.json", "store.json", lambda: [_of_store("store.json")[1]], beside=_store, cases=1000)(_whole_store)
 reader("store features", "shards/000000.npy", lambda: [_of_store(".npy")[1]], beside=_store)(_whole_store)
 reader("store sidecar", "shards/000000.parquet", lambda: [_of_store(".parquet")[1]], beside=_store, cases=1000)(
     _whole_store
@@ -354,7 +356,7 @@ def _report(folder: Path) -> None:
     write_gallery([folder], folder / "index.html")
 
 
-@reader("run config", "config.yaml", lambda: [CONFIG], beside=_run_folder, cases=500)
+@reader("run config", "config.yaml", lambda: [CONFIG], beside=_run_folder, cases=100)
 def _config(folder: Path) -> None:
     from clipzoo.config import compose
     from clipzoo.plugin import find_plugin
@@ -372,13 +374,11 @@ def _metrics(folder: Path) -> None:
     stored_result(folder)
 
 
-reader("report of metrics", "metrics.json", lambda: [told(METRICS)], beside=_run_folder, cases=1000)(_report)
-reader("report of run", "run.json", lambda: [told(RUN)], beside=_run_folder, cases=1000)(_report)
-reader("report of items", "items.jsonl", lambda: [_run_folder()["items.jsonl"]], beside=_run_folder, cases=1000)(
-    _report
-)
+reader("report of metrics", "metrics.json", lambda: [told(METRICS)], beside=_run_folder, cases=300)(_report)
+reader("report of run", "run.json", lambda: [told(RUN)], beside=_run_folder, cases=300)(_report)
+reader("report of items", "items.jsonl", lambda: [_run_folder()["items.jsonl"]], beside=_run_folder, cases=300)(_report)
 reader(
-    "report of a table", "tables/rows.csv", lambda: [b"a,b\n1,x\n2,nan\n", b",a,b\na,1,2\nb,3,4\n"], cases=1000,
+    "report of a table", "tables/rows.csv", lambda: [b"a,b\n1,x\n2,nan\n", b",a,b\na,1,2\nb,3,4\n"], cases=300,
     beside=lambda: {**_run_folder(), "metrics.json": told({**METRICS, "tables": [
         {"name": "rows", "caption": "c", "kind": kind} for kind in ("table", "confusion")]})},
 )(_report)  # fmt: skip
@@ -415,7 +415,7 @@ def _pt(folder: Path) -> None:
     _weights(folder, "w.pt")
 
 
-@reader("zip archive", "a.zip", lambda: [zipped({"top/one.txt": b"one", "top/two.bin": bytes(40)})], cases=1000)
+@reader("zip archive", "a.zip", lambda: [zipped({"top/one.txt": b"one", "top/two.bin": bytes(40)})], cases=500)
 def _zip(folder: Path) -> None:
     from clipzoo.data.downloads import extract
 
@@ -428,11 +428,11 @@ def _zip(folder: Path) -> None:
         assert not left, f"left over: {left}"
 
 
-reader("tar archive", "a.tar", lambda: [tar({"top/one.txt": b"one", "two.bin": bytes(40)})], cases=1000)(_zip)
-reader("tar.gz archive", "a.tar.gz", lambda: [tar({"top/one.txt": b"one", "two.bin": bytes(40)}, "w:gz")], cases=1000)(
+reader("tar archive", "a.tar", lambda: [tar({"top/one.txt": b"one", "two.bin": bytes(40)})], cases=500)(_zip)
+reader("tar.gz archive", "a.tar.gz", lambda: [tar({"top/one.txt": b"one", "two.bin": bytes(40)}, "w:gz")], cases=500)(
     _zip
 )
-reader("tar.xz archive", "a.tar.xz", lambda: [tar({"top/one.txt": b"one"}, "w:xz")], cases=1000)(_zip)
+reader("tar.xz archive", "a.tar.xz", lambda: [tar({"top/one.txt": b"one"}, "w:xz")], cases=500)(_zip)
 
 
 @cache
@@ -532,9 +532,9 @@ def _nyu() -> bytes:
     return file.getvalue()
 
 
-def _splits() -> bytes:
+def _splits(packed: bool = False) -> bytes:
     file = io.BytesIO()
-    savemat(file, {"testNdxs": np.array([[1], [2]]), "trainNdxs": np.array([[2]])})
+    savemat(file, {"testNdxs": np.array([[1], [2]]), "trainNdxs": np.array([[2]])}, do_compression=packed)
     return file.getvalue()
 
 
@@ -546,9 +546,13 @@ def _nyuv2(folder: Path) -> None:
         item.read()
 
 
-reader("NYU splits", "splits.mat", lambda: [_splits()], beside=lambda: {"nyu_depth_v2_labeled.mat": _nyu()}, cases=500)(
-    _nyuv2
-)
+reader(
+    "NYU splits",
+    "splits.mat",
+    lambda: [_splits(), _splits(True)],
+    beside=lambda: {"nyu_depth_v2_labeled.mat": _nyu()},
+    cases=500,
+)(_nyuv2)
 
 
 @reader(
@@ -652,7 +656,7 @@ def _described(kind: Any, given: Mapping[str, Any]) -> Any:
     return kind(**values)
 
 
-@reader("detector", "n.safetensors", lambda: [_detector()], cases=60)
+@reader("detector", "n.safetensors", lambda: [_detector()], cases=6)
 def _load_detector(folder: Path) -> None:
     from clipzoo_detect.network import load_network
 
@@ -828,15 +832,15 @@ def _published_bank(folder: Path) -> None:
 def _e4e_file() -> bytes:
     from clipzoo_style.e4e import E4E
 
-    state = {f"encoder.{name}": value for name, value in E4E(1, (4, 4, 4, 4), (1, 1, 1, 1)).state_dict().items()}
-    return saved({"state_dict": state, "latent_avg": torch.zeros(4), "opts": {"start_from_latent_avg": True}})
+    state = {f"encoder.{name}": value for name, value in E4E(1, (16, 16, 16, 16), (1, 1, 1, 1)).state_dict().items()}
+    return saved({"state_dict": state, "latent_avg": torch.zeros(16), "opts": {"start_from_latent_avg": True}})
 
 
-@reader("e4e", "e.pt", lambda: [_e4e_file()], cases=200)
+@reader("e4e", "e.pt", lambda: [_e4e_file()], cases=60)
 def _e4e(folder: Path) -> None:
     from clipzoo_style.e4e import load_e4e
 
-    load_e4e(folder / "e.pt", widths=(4, 4, 4, 4), units=(1, 1, 1, 1))
+    load_e4e(folder / "e.pt", widths=(16, 16, 16, 16), units=(1, 1, 1, 1))
 
 
 # Video
@@ -858,7 +862,7 @@ def _captioned(folder: Path) -> None:
     open_path(folder)
 
 
-def _one(name: str, content: bytes, beside: Mapping[str, bytes] = {}, cases: int = 2000) -> None:
+def _one(name: str, content: bytes, beside: Mapping[str, bytes] = {}, cases: int = 1000) -> None:
     reader(f"captions {name}", name, lambda: [content], beside=lambda: {**FILMS, **beside}, cases=cases)(_captioned)
 
 
@@ -907,7 +911,7 @@ def _head() -> bytes:
         return (Path(folder) / "h.safetensors").read_bytes()
 
 
-@reader("CLIP4Clip head", "h.safetensors", lambda: [_head()], cases=100)
+@reader("CLIP4Clip head", "h.safetensors", lambda: [_head()], cases=40)
 def _clip4clip(folder: Path) -> None:
     from clipzoo_video.published import load_clip4clip
 
@@ -917,5 +921,5 @@ def _clip4clip(folder: Path) -> None:
 reader(
     "CLIP4Clip checkpoint", "h.bin",
     lambda: [saved(safetensors.torch.load(_head()))],
-    cases=100,
+    cases=40,
 )(_clip4clip)  # fmt: skip

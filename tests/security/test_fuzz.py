@@ -16,6 +16,8 @@ from readers import READERS, Reader
 
 from clipzoo.errors import ClipzooError
 
+pytestmark = pytest.mark.slow
+
 FACTOR = float(os.environ.get("CLIPZOO_FUZZ", "1"))
 """Times as many cases as usual; a small number for a quick look."""
 

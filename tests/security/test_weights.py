@@ -296,7 +296,7 @@ ALLOWED = {
     "clipzoo/training/tiny.py": {"torch.load"},
     "plugins/train/clipzoo_train/caption_run.py": {"torch.load"},
     "plugins/train/clipzoo_train/loop.py": {"torch.load"},
-    "plugins/depth/clipzoo_depth/nyu.py": {"h5py.File", "loadmat"},
+    "plugins/depth/clipzoo_depth/nyu.py": {"h5py.File"},
     "plugins/points/clipzoo_points/files.py": {"np.load", "zipfile.ZipFile"},
     "plugins/points/clipzoo_points/hdf5.py": {"h5py.File"},
     "plugins/detect/clipzoo_detect/training.py": {"torch.load"},

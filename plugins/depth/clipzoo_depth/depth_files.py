@@ -41,7 +41,9 @@ def read_depth(path: str | Path, unit: str = "mm") -> Float[np.ndarray, "height 
         raise ConfigError(f'no unit called "{unit}"', expected=", ".join(UNITS))
     stored = _read_npy(path) if path.suffix.lower() == ".npy" else _read_image(path)
     factor = 1.0 if stored.dtype.kind == "f" else UNITS[unit]
-    depth = np.nan_to_num(stored.astype(np.float32) / factor, nan=0.0, posinf=0.0, neginf=0.0).clip(0)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is unknown
+        metres = stored.astype(np.float32) / factor
+    depth = np.nan_to_num(metres, nan=0.0, posinf=0.0, neginf=0.0).clip(0)
     return plausible(depth, str(path), unit)
 
 

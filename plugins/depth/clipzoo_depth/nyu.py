@@ -13,6 +13,7 @@ from clipzoo.errors import DataError
 from clipzoo.images.reading import read_pixels
 from clipzoo_depth.datasets import DepthDataset, DepthItem, View, checked_view
 from clipzoo_depth.depth_files import plausible, read_depth
+from clipzoo_depth.mat_files import read_mat
 from clipzoo_depth.point_cloud import Intrinsics
 
 NYU_INTRINSICS: Intrinsics = (518.857901, 519.469611, 325.582449, 253.736166)
@@ -79,13 +80,13 @@ def _numbers(file: Path, split: str, count: int) -> list[int]:
         raise DataError(f'nyuv2 has no split "{split}"', expected="test, train or all")
     if not file.is_file():
         raise DataError(f"{file} is missing", expected="the splits that belong to the labelled file", hint="split=all")
-    from scipy.io import loadmat
-
-    try:
-        numbers = loadmat(file)[f"{split}Ndxs"]
-    except Exception as error:  # the reader of a damaged file may raise anything
-        raise DataError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
-    found = sorted(int(number) - 1 for number in np.asarray(numbers).flatten())
+    stored = read_mat(file)
+    if f"{split}Ndxs" not in stored:
+        raise DataError(f"{file} cannot be read: it holds {', '.join(stored) or 'nothing'}", expected=f"{split}Ndxs")
+    numbers = stored[f"{split}Ndxs"].flatten()
+    if not np.isfinite(numbers).all():
+        raise DataError(f"{file} names frames by numbers that are not finite")
+    found = sorted(int(number) - 1 for number in numbers)
     if not found or found[0] < 0 or found[-1] >= count:
         raise DataError(f"{file} names frames that are not among the {count} of the labelled file")
     return found

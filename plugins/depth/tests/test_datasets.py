@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from clipzoo_depth.datasets import open_path, open_rooms
 from clipzoo_depth.kitti import open_kitti, project_lidar, read_calibration
+from clipzoo_depth.mat_files import read_mat
 from clipzoo_depth.nyu import NYU_INTRINSICS, open_nyuv2
 from scipy.io import savemat
 
@@ -303,3 +304,21 @@ def test_rooms_do_not_depend_on_their_number():
     assert not np.array_equal(train.depth, few.items[0].read().depth)
     with pytest.raises(DataError, match='no split "val"'):
         open_rooms(split="val")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_matlab_files_are_read_as_scipy_reads_them(tmp_path, packed):
+    from scipy.io import loadmat
+
+    content = {
+        "a": np.random.default_rng(0).normal(size=(3, 4)),
+        "b": np.arange(5, dtype=np.int16),
+        "one": 7.0,
+        "none": np.zeros((0, 3)),
+    }
+    others = {"text": "splits", "struct": {"x": 1}, "complex": np.array([1 + 2j])}
+    savemat(tmp_path / "x.mat", content | others, do_compression=packed)
+    found, expected = read_mat(tmp_path / "x.mat"), loadmat(tmp_path / "x.mat")
+    assert found.keys() == content.keys()
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, expected[name])

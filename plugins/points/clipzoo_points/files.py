@@ -85,10 +85,8 @@ def _checked(path: Path, points: np.ndarray) -> np.ndarray:
         refuse(path, "the cloud has no points", "at least one")
     if points.dtype.kind not in "fiu":
         refuse(path, f"values of the type {points.dtype}", "numbers")
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is reported below
-        points = _near_origin(points[:, :3])
-    with np.errstate(over="ignore"):
-        cloud = points.astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is too large becomes infinite, and is reported below
+        cloud = _near_origin(points[:, :3]).astype(np.float32)
     bad = ~np.isfinite(cloud).all(1)
     if bad.any():
         refuse(

@@ -67,7 +67,7 @@ def read_svg(source: str | Path) -> Drawing:
     reader = _Reader(name)
     try:
         reader.parse(content)
-    except (expat.ExpatError, RecursionError, UnicodeError) as error:
+    except (expat.ExpatError, RecursionError, UnicodeError, ArithmeticError, ValueError) as error:
         raise DataError(f"{name} is no SVG: {error}", expected="well-formed XML") from error
     return reader.drawing()
 
@@ -333,7 +333,7 @@ def _implied(degree: int, points: int, closed: bool) -> int | None:
 def _step(name: str, numbers: list[float]) -> Matrix | None:
     """One function of a transform attribute; None if its numbers are not as many as it takes."""
     counts = {"matrix": (6,), "translate": (1, 2), "scale": (1, 2), "rotate": (1, 3), "skewX": (1,), "skewY": (1,)}
-    if len(numbers) not in counts[name]:
+    if len(numbers) not in counts[name] or not all(math.isfinite(number) for number in numbers):
         return None
     if name == "matrix":
         a, b, c, d, e, f = numbers

@@ -228,16 +228,17 @@ class DomainAdapter:
             with safetensors.safe_open(str(path), framework="pt") as file:
                 told = json.loads((file.metadata() or {})["adapter"])
                 state = {key: file.get_tensor(key) for key in file.keys()}
-        except (OSError, KeyError, ValueError, safetensors.SafetensorError) as error:
+            base, source, target = told["base"], str(told["source"]), str(told["target"])
+        except (OSError, KeyError, TypeError, ValueError, RecursionError, safetensors.SafetensorError) as error:
             raise WeightsError(f"{path} is no difference of a generator: {error}") from error
-        if told.get("base") != fingerprint(self.generator):
+        if base != fingerprint(self.generator):
             raise WeightsError(f"{path} belongs to another generator", expected=f"one made from {self.generator.name}")
         weights = dict(self.generator.named_parameters())
         uneven = [name for name, change in state.items() if name not in weights or weights[name].shape != change.shape]
         if uneven:
             raise WeightsError(f"{path} does not fit: {uneven[0]}")
         self.delta = {name: change.to(self.generator.device) for name, change in state.items()}
-        self.source, self.target = told["source"], told["target"]
+        self.source, self.target = source, target
         return self
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import math
 import pickle
-import pickletools
 import struct
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from clipzoo.data.pickle_claims import check_claims
 from clipzoo.errors import DataError, WeightsError
 
 MAX_BYTES = 8 << 30
@@ -40,7 +40,6 @@ _DTYPES = {
 }
 _ARRAY_KINDS = "biuf"
 _MOST_MODULES = 100_000
-_CLAIMS = {"BINPUT", "LONG_BINPUT", "PUT", "BINGET", "LONG_BINGET", "GET", "FRAME"}
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ def _safely(content: bytes, path: Path, reader: Callable[[io.BytesIO], _Reader])
         DataError: whatever is wrong with it.
     """
     try:
-        _check_claims(content)
+        check_claims(content)
         stream = io.BytesIO(content)
         stored = reader(stream).load()
         if stream.tell() != len(content):
@@ -135,15 +134,6 @@ def _safely(content: bytes, path: Path, reader: Callable[[io.BytesIO], _Reader])
 
 class _RefusedError(Exception):
     pass
-
-
-def _check_claims(content: bytes) -> None:
-    """Refuse numbers that would make the reader reserve memory that the file could never fill."""
-    for code, argument, _ in pickletools.genops(content):
-        if code.name == "BYTEARRAY8":
-            raise _RefusedError("a bytearray")
-        if code.name in _CLAIMS and isinstance(argument, int) and argument > len(content):
-            raise ValueError(f"{code.name} of {argument} in a file of {len(content)} bytes")
 
 
 class _Call:

@@ -7,6 +7,7 @@ import pickle
 from pathlib import Path
 from typing import Any, NoReturn
 
+from clipzoo.data.pickle_claims import check_claims
 from clipzoo.errors import DataError
 
 _MOST_BYTES = 256 << 20
@@ -34,7 +35,9 @@ def read_word_lists(path: Path) -> dict[str, list[str]]:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise DataError(f"{path} has more than {_MOST_BYTES >> 20} MB")
-        content = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="utf-8").load()
+        raw = path.read_bytes()
+        check_claims(raw)
+        content = _PlainUnpickler(io.BytesIO(raw), encoding="utf-8").load()
     except DataError:
         raise
     except Exception as error:  # a damaged or hostile stream may raise anything
