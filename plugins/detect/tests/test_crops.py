@@ -92,7 +92,8 @@ def test_a_fine_pattern_does_not_alias():
 
 
 def test_gradients_reach_the_image():
-    image = torch.rand(3, 40, 40, requires_grad=True)
+    # Grey enough that bicubic weights overshoot nowhere: where a value is clamped, no gradient passes.
+    image = (0.4 + 0.2 * torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(0))).requires_grad_()
     crop_regions(image, torch.tensor([[5.0, 5, 20, 20]]), 16).sum().backward()
     assert image.grad[:, 5:20, 5:20].min() > 0
     assert image.grad[:, 20:, 20:].abs().max() == 0
