@@ -309,8 +309,9 @@ def test_a_folder_with_other_things_is_left_alone(clip, photos) -> None:
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 import clipzoo
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background of a shell inherits that it is ignored
 from clipzoo.encoders import FrozenCLIP
 from clipzoo.store import embed
 

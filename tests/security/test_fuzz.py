@@ -16,7 +16,7 @@ from readers import READERS, Reader
 
 from clipzoo.errors import ClipzooError
 
-FACTOR = float(os.environ.get("CLIPZOO_FUZZ", "0.5"))
+FACTOR = float(os.environ.get("CLIPZOO_FUZZ", "0.1"))
 """Share of the cases of :mod:`readers` that are tried; 1 tries all of them, which takes a minute and a half."""
 
 EACH = pytest.mark.parametrize("reader", READERS, ids=[reader.name.replace(" ", "-") for reader in READERS])
