@@ -176,7 +176,7 @@ class Scenes:
         captions = list(picked.values())
         vague = frozenset(c.text for c in captions if all(f[0] == "object" and f[2] is None for f in c.facts))
         truth = torch.from_numpy(truth_matrix(scenes, captions))
-        return Lesson(_pixels(np.stack([s.image for s in scenes])), list(picked), truth, vague)
+        return Lesson(pixels_of(np.stack([s.image for s in scenes])), list(picked), truth, vague)
 
 
 @dataclass
@@ -206,7 +206,7 @@ class Distances:
                 sentences.append(variants[kind])
                 owner.append(word)
         truth = words[:, None] == torch.tensor(owner)[None]
-        return Lesson(_pixels(self.windows.images[chosen]), sentences, truth, frozenset(sentences))
+        return Lesson(pixels_of(self.windows.images[chosen]), sentences, truth, frozenset(sentences))
 
 
 @dataclass
@@ -246,7 +246,7 @@ class FacesWithCaptions:
             caption = told[draw.integers(len(told))]
             picked.setdefault(caption.text, caption)
         truth = torch.from_numpy(face_truth(self.faces.labels[chosen], list(picked.values())))
-        return Lesson(_pixels(self.faces.images[chosen]), list(picked), truth)
+        return Lesson(pixels_of(self.faces.images[chosen]), list(picked), truth)
 
 
 def without_colour(scene: Scene) -> Scene | None:
@@ -306,5 +306,6 @@ def _article(phrase: str) -> str:
     return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
-def _pixels(images: UInt8[np.ndarray, "images side side 3"]) -> Float[Tensor, "images 3 side side"]:
+def pixels_of(images: UInt8[np.ndarray, "images side side 3"]) -> Float[Tensor, "images 3 side side"]:
+    """Bytes as an encoder takes them."""
     return normalise_pixels(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255, MEAN, STD)

@@ -20,10 +20,10 @@ from clipzoo.encoders.loading import build_model, build_tokenizer
 from clipzoo.encoders.pixels import unit_rows
 from clipzoo.encoders.tiny_files import read_tiny, untrained_rows, write_tiny
 from clipzoo.errors import ConfigError
+from clipzoo.training.lessons import MEAN, STD, join_lessons
 from clipzoo_train.loop import Loop, LoopSettings, parameter_groups
 from clipzoo_train.pair import MAX_LOG_SCALE
 from clipzoo_train.token_dropping import install_token_dropping
-from clipzoo_train.toy.lessons import MEAN, STD, join_lessons
 from clipzoo_train.toy.losses import paste_windows, soft_contrastive_loss, teacher_loss
 from clipzoo_train.toy.sentences import SentenceTable
 from clipzoo_train.toy.stages import ARCHITECTURES, Stage

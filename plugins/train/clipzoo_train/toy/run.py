@@ -14,10 +14,11 @@ import torch
 from clipzoo import Context, Result, Table
 from clipzoo.encoders import FrozenCLIP
 from clipzoo.encoders.tiny_files import read_tiny
+from clipzoo.training.evaluate import scene_accuracy, shape_accuracy
 from clipzoo_train.curves import draw_curves
 from clipzoo_train.plugin import TrainSettings
 from clipzoo_train.toy.curriculum import load_written, train_stage, write_encoder
-from clipzoo_train.toy.evaluate import clip_accuracy, scene_accuracy, shape_accuracy
+from clipzoo_train.toy.evaluate import clip_accuracy
 from clipzoo_train.toy.stages import ARCHITECTURES, STAGES, Stage
 from clipzoo_train.toy.world import World, make_world
 
