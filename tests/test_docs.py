@@ -45,8 +45,6 @@ def name_of(page: Path) -> str:
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks of a page in order, in one namespace; a block that starts with "# not run" is left out."""
     monkeypatch.chdir(tmp_path)
-    for name in ("CLIPZOO_OFFLINE", "HF_HUB_OFFLINE"):  # a page may forbid connections, for itself alone
-        monkeypatch.setenv(name, os.environ.get(name, ""))
     blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     module = ModuleType(f"page_{page.stem.replace('-', '_')}")
     monkeypatch.setitem(sys.modules, module.__name__, module)  # where dataclasses look their names up
