@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the new files.  [default: clipzoo-NAME]")
 def new(name: str, out: Path | None) -> None:
-    r"""Write a plugin called NAME: a distribution that runs, tests and builds as it is.
+    """Write a plugin called NAME: a distribution that runs, tests and builds as it is.
 
     \b
     clipzoo new my-method
-    """
+    """  # noqa: D301
     from clipzoo.scaffold import Names, new_plugin
 
     folder = new_plugin(name, out)
@@ -48,14 +48,14 @@ def new(name: str, out: Path | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("settings", nargs=-1, type=click.UNPROCESSED)
 def check(plugin: str, rules: tuple[str, ...], timeout: float, as_json: bool, settings: tuple[str, ...]) -> None:
-    r"""Say which rules of the contract the installed PLUGIN keeps and breaks, and why.
+    """Say which rules of the contract the installed PLUGIN keeps and breaks, and why.
 
     SETTINGS make the run small (about ten are made), each as key=value or --key value; what is not given comes from
     the plugin's demo. Exits with 1 if a rule is broken.
 
     \b
     clipzoo check my-method per_class=1
-    """
+    """  # noqa: D301
     from clipzoo.plugin import find_plugin
     from clipzoo.testing.checking import check as findings_of
 

@@ -366,14 +366,14 @@ def bench(
     out: Path,
     page: Path | None,
 ) -> None:
-    r"""Measure speed: run the benchmarks, all or those of these NAMES, and write one table.
+    """Measure speed: run the benchmarks, all or those of these NAMES, and write one table.
 
     Rows of an earlier call into the same folder stay until their job is measured again.
 
     \b
     clipzoo bench --quick
     clipzoo bench strokes embed --out bench
-    """
+    """  # noqa: D301
     folder = folder or _own_folder()
     scripts = choose(find_scripts(folder), names)
     text = page.read_text(encoding="utf-8") if page is not None and page.is_file() else None

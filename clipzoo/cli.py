@@ -58,10 +58,21 @@ def cli(debug: bool, offline: bool) -> None:
         os.environ["CLIPZOO_DEBUG"] = "1"
 
 
+class _Run(click.Command):
+    """A command whose ``--help`` after the name of a plugin shows the options of that plugin."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and not args[0].startswith("-") and {"-h", "--help"} & set(args):
+            click.echo(f"Usage: clipzoo run {args[0]} [--data DATA] [recipe=NAME] [KEY=VALUE ...]\n")
+            ctx.invoke(info, plugin=args[0])
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+
 _OPEN = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
-@cli.command(context_settings=_OPEN)
+@cli.command(cls=_Run, context_settings=_OPEN)
 @click.argument("plugin")
 @click.option("--resume", type=click.Path(path_type=Path), help="Go on with the run in this folder.")
 @click.option("--quiet", is_flag=True, help="No progress bar and no table.")
@@ -69,12 +80,13 @@ _OPEN = {"ignore_unknown_options": True, "allow_extra_args": True}
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.argument("settings", nargs=-1, type=click.UNPROCESSED)
 def run(plugin: str, resume: Path | None, quiet: bool, offline: bool, debug: bool, settings: tuple[str, ...]) -> None:
-    r"""Run PLUGIN with SETTINGS, each as key=value or --key value.
+    """Run PLUGIN with SETTINGS, each as key=value or --key value.
 
     \b
     clipzoo run pointclip --data modelnet40 model=ViT-B-16/openai
     clipzoo run pointclip --data my_clouds/ names="chair, table"
-    """
+    clipzoo run pointclip --help  # what its settings are
+    """  # noqa: D301
     if debug:
         os.environ["CLIPZOO_DEBUG"] = "1"
     if offline:

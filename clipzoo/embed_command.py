@@ -76,7 +76,7 @@ def embed(
     quiet: bool,
     debug: bool,
 ) -> None:
-    r"""Embed the images of SOURCE into a store; the same command goes on after an interruption.
+    """Embed the images of SOURCE into a store; the same command goes on after an interruption.
 
     SOURCE is a folder, a webdataset .tar or a folder of them, a list of paths (.txt, .csv, .tsv, .parquet), or a
     folder that clip-retrieval wrote, which is converted.
@@ -84,7 +84,7 @@ def embed(
     \b
     clipzoo embed photos/ --out photos.store model=ViT-B-32/openai
     clipzoo embed shards/ --out web.store model=ViT-L-14/openai precision=bf16
-    """
+    """  # noqa: D301
     if debug:
         os.environ["CLIPZOO_DEBUG"] = "1"
     from clipzoo.store.clip_retrieval import import_clip_retrieval, is_clip_retrieval

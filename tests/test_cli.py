@@ -86,6 +86,18 @@ def test_config_shows_sources(capsys) -> None:
     assert code == 0 and "command line" in rows["mode"] and "recipe pointclip-16-shot" in rows["adapter"]
 
 
+def test_help_of_a_method_shows_its_settings(good, capsys) -> None:
+    code, out, _ = call(capsys, "run", good, "--help")
+    assert code == 0 and out.startswith(f"Usage: clipzoo run {good} ") and "how many items" in out
+    assert "Counting" not in call(capsys, "run", "--help")[1]
+    assert call(capsys, "run", "nothing", "-h")[0] != 0
+
+
+def test_examples_in_help_keep_their_lines(capsys) -> None:
+    out = call(capsys, "run", "--help")[1]
+    assert "\n  clipzoo run pointclip --data modelnet40 model=ViT-B-16/openai\n" in out and "\\b" not in out
+
+
 def test_info_and_list_and_doctor(capsys) -> None:
     assert "PointCLIP" in call(capsys, "info", "pointclip")[1]
     listed = json.loads(call(capsys, "list", "--json")[1])

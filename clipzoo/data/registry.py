@@ -147,7 +147,7 @@ def located(spec: DatasetSpec) -> Path:
         raise DataError(
             f"{spec.name} is not in {folder}, and is not downloaded automatically ({spec.licence or spec.homepage})",
             details=[line for line in (where, f"from: {spec.homepage}" if spec.homepage else "") if line],
-            hint="or name a path with --data PATH",
+            hint="--data PATH, if it is somewhere else",
         )
     ensure(spec.archives, folder, instructions=where, name=spec.name)
     if not probe.exists():

@@ -64,6 +64,7 @@ class PyAVReader:
             self.stream = self.container.streams.video[0]
             if self.stream.codec_context is None:
                 raise DataError(f"{path} has a video track of a kind that nothing here decodes")
+            self.stream.thread_type = "AUTO"  # whole frames too, where the codec can
             self.ordered = not any(name in self.container.format.name.split(",") for name in _NO_SEEKING)
             self.index = self._read_index()
             self.metadata = self._describe()
@@ -232,6 +233,7 @@ class PyAVReader:
             self.container.close()
             self.container = self._av.open(str(self.path), metadata_errors="ignore")
             self.stream = self.container.streams.video[0]
+            self.stream.thread_type = "AUTO"
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Frames from here on; without those that are neither needed themselves nor for the decoding of others."""

@@ -235,12 +235,19 @@ _MARKERS = {
 def find_videos(folder: Path) -> dict[str, Path]:
     """Video files and folders of frames under ``folder``, by path without ending, in the order of their names.
 
-    Links to folders are not followed. Of the same name with several endings the first of mp4, webm, ... is taken.
+    Links to folders are followed, each folder once. Of the same name with several endings the first of mp4, webm, ...
+    is taken.
     """
     found: dict[str, Path] = {}
-    for here, folders, files in os.walk(folder):
-        folders.sort()
+    entered = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
         place = Path(here)
+        own = os.path.realpath(here)
+        if own in entered:  # a link to where we were
+            folders.clear()
+            continue
+        entered.add(own)
+        folders.sort()
         if place != folder and any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in files):
             found[str(place.relative_to(folder))] = place
             continue

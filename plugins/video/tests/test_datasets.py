@@ -214,6 +214,14 @@ def test_videos_in_folders(tmp_path):
     assert find_videos(tmp_path)["b"].suffix == ".mp4"
 
 
+def test_links_to_folders_are_followed_once(tmp_path):
+    elsewhere = with_videos(tmp_path / "elsewhere", "a.mp4")
+    (elsewhere / "back").symlink_to(elsewhere, target_is_directory=True)
+    folder = with_videos(tmp_path / "here", "b.mp4")
+    (folder / "linked").symlink_to(elsewhere, target_is_directory=True)
+    assert list(find_videos(folder)) == ["b", "linked/a"]
+
+
 def test_toy_clips_come_in_pairs():
     data = open_clips(None, count=6)
     assert len(data) == 12
