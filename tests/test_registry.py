@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from clipzoo.data.registry import datasets, open_dataset
@@ -59,3 +62,12 @@ def test_an_unknown_name_gives_the_closest(sounds) -> None:
 def test_another_kind_is_refused(sounds) -> None:
     with pytest.raises(UsageError, match="holds points"):
         open_dataset("sounds", "modelnet40")
+
+
+def test_a_dataset_that_ends_the_process_harms_no_other(install) -> None:
+    """What is named, or read by clipzoo itself, is opened before any other description is imported."""
+    site = install("bad", SPEC + "\nimport os\nos._exit(66)\n")
+    (site / "fake_bad-1.0.dist-info" / "entry_points.txt").write_text("[clipzoo.datasets]\naaa = fake_bad:SPEC\n")
+    code = "from clipzoo.data.registry import open_dataset; print(len(open_dataset('images', 'scenes', per_class=1)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and int(done.stdout) > 0, done.stderr

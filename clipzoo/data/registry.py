@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -101,28 +101,25 @@ def open_dataset(kind: str, name_or_path: str, **options: Any) -> Any:
         DataError: if there is neither such a name nor such a path, or the files are not what they should be.
         UsageError: if the named dataset is of another kind.
     """
-    specs, broken = {}, []
-    for name, reference in datasets().items():
-        try:
-            specs[name] = reference.load()
-        except PluginError as error:
-            broken.append(error.what)
-    named = specs.get(name_or_path)
-    if named is not None and not named.paths:
-        if named.kind != kind:
-            raise UsageError(
-                f'the dataset "{name_or_path}" holds {named.kind}',
-                expected=f"a dataset of {kind}",
-                closest=[spec.name for spec in specs.values() if spec.kind == kind and not spec.paths],
-            )
-        return named.load_open()(None if named.generated else located(named), **options)
+    known = datasets()
+    if name_or_path in known:
+        named = known[name_or_path].load()
+        if not named.paths:
+            if named.kind != kind:
+                raise UsageError(
+                    f'the dataset "{name_or_path}" holds {named.kind}',
+                    expected=f"a dataset of {kind}",
+                    closest=_names_of(kind, known.values()),
+                )
+            return named.load_open()(None if named.generated else located(named), **options)
     path = Path(name_or_path).expanduser()
+    broken: list[str] = []
     if path.exists():
-        for spec in specs.values():
+        for spec in _specs(known.values(), broken):
             if spec.paths and spec.kind == kind:
                 return spec.load_open()(path, **options)
-        raise UsageError(f"no installed plugin reads {kind} from a path")
-    names = [spec.name for spec in specs.values() if spec.kind == kind and not spec.paths]
+        raise UsageError(f"no installed plugin reads {kind} from a path", details=broken)
+    names = _names_of(kind, known.values(), broken)
     raise DataError(
         f'"{name_or_path}" is neither a dataset of {kind} nor a file or folder',
         closest=closest_matches(name_or_path, names),
@@ -130,6 +127,20 @@ def open_dataset(kind: str, name_or_path: str, **options: Any) -> Any:
         details=broken,
         hint="clipzoo datasets",
     )
+
+
+def _specs(references: Iterable[DatasetRef], broken: list[str]) -> Iterator[DatasetSpec]:
+    """Descriptions, imported one by one as they are asked for; clipzoo's own first: others may do anything."""
+    for reference in sorted(references, key=lambda known: known.distribution.partition("-")[0] != "clipzoo"):
+        try:
+            yield reference.load()
+        except PluginError as error:
+            broken.append(error.what)
+
+
+def _names_of(kind: str, references: Iterable[DatasetRef], broken: list[str] | None = None) -> list[str]:
+    found = _specs(references, [] if broken is None else broken)
+    return sorted(spec.name for spec in found if spec.kind == kind and not spec.paths)
 
 
 def located(spec: DatasetSpec) -> Path:
