@@ -146,8 +146,10 @@ def _write(path: Path, title: str, parts: Sequence[str]) -> Path:
 
 
 def _data(settings: Mapping[str, Any]) -> str:
-    named = settings.get("data") or settings.get("input")
-    return f"data <b>{_text(named)}</b> · " if named else ""
+    for word in ("input", "data"):  # a photo of one's own is read in place of the dataset
+        if settings.get(word):
+            return f"{word} <b>{_text(settings[word])}</b> · "
+    return ""
 
 
 def _cards(metrics: Mapping[str, Any]) -> str:

@@ -70,6 +70,13 @@ def test_nothing_is_loaded_from_elsewhere(folder) -> None:
         assert (folder / link).exists(), link
 
 
+def test_what_is_read_in_place_of_the_dataset_is_named(folder) -> None:
+    config = folder / "config.yaml"
+    config.write_text(config.read_text(encoding="utf-8").replace("settings:\n", "settings:\n  input: mine.jpg\n"))
+    lead = (write_report(folder)).read_text(encoding="utf-8").split('class="lead">')[1].split("</p>")[0]
+    assert "input <b>mine.jpg</b>" in lead and "data <b>" not in lead
+
+
 def test_long_tables_are_cut_and_linked(folder) -> None:
     text = (folder / "report.html").read_text(encoding="utf-8")
     assert "the first 200 of 500 rows" in text and "tables/rows.csv" in text
