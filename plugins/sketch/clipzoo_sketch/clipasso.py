@@ -8,7 +8,7 @@ of strokes are one batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,13 @@ from clipzoo.images.cutouts import Cutouts
 from clipzoo.losses import layer_loss
 from clipzoo.optim import EarlyStop, Moment, Optimised, optimise
 from clipzoo_sketch import Drawing
+from clipzoo_sketch.contours import contour_strength, line_drawing, nearby_ink, trace_contours
 from clipzoo_sketch.importance import importance_order
 from clipzoo_sketch.ink import Ink
 from clipzoo_sketch.plugin import Fit
 from clipzoo_sketch.saliency_points import draw_spread_starts, draw_starts, start_probabilities, walk_points, xdog
 from clipzoo_sketch.target import Mask, Photo, Target, prepare_target
+from clipzoo_sketch.tuning import Tuning, tuning_for
 
 PAPER_SIDE = 224
 """Side of the canvas, px, that published widths refer to."""
@@ -39,6 +41,7 @@ PAPER_WIDTH = 3.0
 COLOUR_RATE = 0.01
 RESTART_SEEDS = 1000
 _LEAST_ENCODER_WIDTH = 1.5
+_CONTOUR = 0.5
 _ENCODED_AT_ONCE = 64
 _MOST_STROKES = 1024
 
@@ -113,13 +116,16 @@ class CLIPasso:
     Args:
         clip_loss: encoder that compares drawing and photo; RN101 as published.
         clip_saliency: encoder that says where strokes begin; ViT-B/32 as published, default ``clip_loss``.
-        layers: weights of layers by name; default ``layer2`` and ``layer3`` of a ResNet, the blocks at one half and
-            three quarters of the depth of a ViT, each 1.
-        semantic: weight of one minus the cosine of embeddings.
+        tuning: ``"paper"``: as published; ``"small"``: for encoders of small images, see
+            :mod:`clipzoo_sketch.tuning`; ``"auto"``: by the encoder; or one of your own.
+        layers: weights of layers by name; default those of the tuning: as published ``layer2`` and ``layer3`` of a
+            ResNet, the blocks at one half and three quarters of the depth of a ViT, each 1.
+        semantic: weight of one minus the cosine of embeddings; default that of the tuning.
         distance: of layers: ``"l2"``, ``"l1"`` or ``"cos"``.
         views: random views a step, beside the drawing as it is.
         compat: ``"upstream"`` as the released code: best snapshot one step late, views resampled twice, two close
-            evaluations stop a restart, photos squashed, edges of normalised pixels, starts drawn independently.
+            evaluations stop a restart, photos squashed, edges of normalised pixels, starts drawn independently, and
+            the tuning of the paper under ``"auto"``.
         backend: of :func:`clipzoo_sketch.rasterize`.
 
     Raises:
@@ -136,8 +142,9 @@ class CLIPasso:
         clip_loss: FrozenCLIP,
         clip_saliency: FrozenCLIP | None = None,
         *,
+        tuning: str | Tuning = "auto",
         layers: Mapping[str, float] | None = None,
-        semantic: float = 0.1,
+        semantic: float | None = None,
         distance: str = "l2",
         views: int = 4,
         compat: str = "fixed",
@@ -146,11 +153,15 @@ class CLIPasso:
         """Check the settings against the encoder."""
         if compat not in ("fixed", "upstream"):
             raise ConfigError(f'no compat called "{compat}"', expected="fixed, upstream")
-        if views < 0 or semantic < 0:
+        if views < 0 or (semantic or 0) < 0:
             raise ConfigError(f"views {views} and semantic {semantic}", expected="no negative numbers")
         self.clip = clip_loss
         self.clip_saliency = clip_saliency or clip_loss
-        self.weights = layer_weights(clip_loss, layers, semantic)
+        if not isinstance(tuning, Tuning):
+            tuning = tuning_for(clip_loss, "paper" if compat == "upstream" and tuning == "auto" else tuning)
+        self.tuning = tuning if semantic is None else replace(tuning, semantic=semantic)
+        chosen = layers if layers is not None else self.tuning.layers or None
+        self.weights = layer_weights(clip_loss, chosen, self.tuning.semantic)
         self.distance, self.compat, self.backend = distance, compat, backend
         self.cutouts = Cutouts(
             "clipasso", size=clip_loss.image_size, count=1 + views, compose_warps=compat != "upstream"
@@ -220,10 +231,9 @@ class CLIPasso:
         width = width or self.default_width(size)
         saliency, probabilities = self.starts(target)
         seeds = [seed + RESTART_SEEDS * restart for restart in range(restarts)]
-        choose = draw_starts if self.compat == "upstream" else draw_spread_starts
-        template = _begin(choose, probabilities.numpy(), target, counts, seeds, size, segments, width, colour)
+        template = self._begin(probabilities, target, counts, seeds, size, segments, width, colour)
         template = template.to(self.clip.device)
-        lesson = Lesson(self, target, size, seed)
+        lesson = Lesson(self, target, size, seed, colour=colour)
         parameters = {"points": template.points.clone().requires_grad_()}
         rate = learning_rate * size / self.clip.image_size
         decay = (1.0 if self.compat == "upstream" else 0.1) if decay is None else decay
@@ -284,12 +294,66 @@ class CLIPasso:
         if target.side != judge.image_size:
             side = (target.side, target.side)
             saliency = F.interpolate(saliency[None, None], side, mode="bicubic", align_corners=False)[0, 0].clamp(0, 1)
+        return saliency, torch.from_numpy(start_probabilities(saliency.numpy(), self._flat(target)))
+
+    def _flat(self, target: Target) -> Any:
+        """Where no stroke begins: 1, else 0."""
+        if self.tuning.begin == "along":
+            strength = contour_strength(_shown(target)[0].numpy())
+            wide = F.interpolate(torch.from_numpy(strength)[None, None], (target.side, target.side), mode="bilinear")
+            return (wide[0, 0] < _CONTOUR).numpy().astype("uint8")
         pixels = target.pixels
         if self.compat == "upstream":
             # Normalised pixels have negative ones, whose flat areas pass for edges.
-            pixels = normalise_pixels(pixels, judge.mean, judge.std)
-        flat = xdog(pixels[0].numpy())
-        return saliency, torch.from_numpy(start_probabilities(saliency.numpy(), flat))
+            pixels = normalise_pixels(pixels, self.clip_saliency.mean, self.clip_saliency.std)
+        return xdog(pixels[0].numpy())
+
+    def _begin(
+        self,
+        probabilities: Tensor,
+        target: Target,
+        counts: Sequence[int],
+        seeds: Sequence[int],
+        size: int,
+        segments: int,
+        width: float,
+        colour: bool,
+    ) -> Ink:
+        """One row a number of strokes and seed; strokes that a row lacks are transparent and off the canvas."""
+        rows = []
+        for count in counts:
+            for seed in seeds:
+                starts, points = self._first_points(probabilities, target, count, seed, segments)
+                colours = torch.zeros(count, 4)
+                colours[:, 3] = 1
+                if colour:
+                    colours[:, :3] = self._first_colours(target, starts)
+                widths = torch.full((1, count), width)
+                rows.append(Ink(torch.from_numpy(points * size).float()[None], widths, colours[None], size))
+        return Ink.stack([row.padded(max(counts)) for row in rows])
+
+    def _first_points(
+        self, probabilities: Tensor, target: Target, strokes: int, seed: int, segments: int
+    ) -> tuple[Any, Any]:
+        """Starts (row, column) in pixels of the target, and control points (x, y) in shares of the canvas."""
+        side = target.side
+        if self.tuning.begin == "walk":
+            choose = draw_starts if self.compat == "upstream" else draw_spread_starts
+            starts = choose(probabilities.numpy(), strokes, seed)
+            return starts, walk_points(starts, (side, side), seed, segments=segments) / side
+        shown = _shown(target)
+        least = F.adaptive_avg_pool2d(probabilities[None], tuple(shown.shape[-2:]))[0]
+        starts, points = trace_contours(shown[0].numpy(), least.numpy(), strokes, seed, segments=segments)
+        return starts * side // shown.shape[-1], points / shown.shape[-1]
+
+    def _first_colours(self, target: Target, starts: Any) -> Tensor:
+        """Of the photo where strokes begin; on a contour that of the object, not the mixture of its edge."""
+        rows, columns = starts.T
+        if self.tuning.compare == "photo":
+            return target.pixels[0, :, rows, columns].T
+        side = self.clip.image_size
+        ink = nearby_ink(resized(target.pixels, side))
+        return ink[0, :, rows * side // target.side, columns * side // target.side].T
 
     def _target(self, image: Photo, size: int, mask: Mask, fit: Fit | None, centre: bool) -> Target:
         chosen = fit or ("squash" if self.compat == "upstream" else "pad")
@@ -299,6 +363,7 @@ class CLIPasso:
         """What must be the same at a resume."""
         names = ("counts", "restarts", "steps", "size", "segments", "width", "colour", "rate", "decay", "seed")
         own = {"weights": dict(self.weights), "distance": self.distance, "compat": self.compat}
+        own |= {"compare": self.tuning.compare, "begin": self.tuning.begin}
         own |= {"encoder": self.clip.fingerprint, "views": self.cutouts.views, "photo": target.name}
         return own | {name: given[name] for name in (*names, "early_stop", "evaluate_every", "trace_every")}
 
@@ -341,14 +406,20 @@ class Lesson:
         target: the photo.
         size: side of the canvas, px.
         seed: of the views, which all drawings of a step share.
+        colour: contours that are compared have the photo's colours; else they are black.
     """
 
-    def __init__(self, painter: CLIPasso, target: Target, size: int, seed: int) -> None:
+    def __init__(self, painter: CLIPasso, target: Target, size: int, seed: int, *, colour: bool = False) -> None:
         """Fit the photo to the encoder."""
         self.painter, self.size, self.seed = painter, size, seed
         self.photo = resized(target.pixels, painter.clip.image_size).to(painter.clip.device)
-        with torch.no_grad():
-            self.photo_layers = self._layers(self.photo)
+        self.lines = None
+        if painter.tuning.compare == "lines":
+            lines = torch.from_numpy(line_drawing(_shown(target)[0].numpy()))[None].to(self.photo)
+            self.lines = resized(lines, painter.clip.image_size)
+            if colour:
+                self.lines = 1 - (1 - self.lines) * (1 - nearby_ink(self.photo))
+        self.photo_layers = self.wanted(self.photo, self.lines)
 
     def render(self, inks: Ink) -> Float[Tensor, "drawings 3 side side"]:
         """Drawings as the encoder sees them."""
@@ -357,15 +428,29 @@ class Lesson:
 
     def losses(self, inks: Ink, step: int) -> dict[str, Tensor]:
         """``loss``: mean over the drawing as it is and its random views; ``plain``: of the drawing as it is."""
-        painter = self.painter
-        pictures = self.render(inks)
-        draw = painter.cutouts.draw(*pictures.shape[-2:], seeds=self.seed, step=step)
-        shown = painter.cutouts.apply(pictures, draw)
-        with torch.no_grad():
-            wanted = self._layers(painter.cutouts.apply(self.photo, draw)[0])
-        each = self._compare(self._layers(shown.flatten(0, 1)), wanted, len(pictures)).unflatten(
-            0, (len(pictures), painter.cutouts.views)
-        )
+        return self.judged(self.render(inks), step)
+
+    def judged(self, pictures: Float[Tensor, "drawings 3 side side"], step: int) -> dict[str, Tensor]:
+        """:meth:`losses` of pictures."""
+        shown, photo, lines = self.views(pictures, step)
+        return self.compared(shown, self.wanted(photo, lines))
+
+    def views(
+        self, pictures: Float[Tensor, "drawings 3 side side"], step: int
+    ) -> tuple[Float[Tensor, "drawings views 3 side side"], Float[Tensor, "views 3 side side"], Tensor | None]:
+        """Pictures, photo and its lines, each as it is and as it looks in the random views of a step."""
+        cutouts = self.painter.cutouts
+        draw = cutouts.draw(*pictures.shape[-2:], seeds=self.seed, step=step)
+        shown = cutouts.apply(pictures, draw)
+        lines = None if self.lines is None else cutouts.apply(self.lines, draw)[0]
+        return shown, cutouts.apply(self.photo, draw)[0], lines
+
+    def compared(
+        self, shown: Float[Tensor, "drawings views 3 side side"], wanted: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """:meth:`losses` of views, where the layers of the photo's are known."""
+        found = self._layers(shown.flatten(0, 1))
+        each = self._compare(found, wanted, len(shown)).unflatten(0, shown.shape[:2])
         return {"loss": each.mean(1), "plain": each[:, 0]}
 
     @torch.no_grad()
@@ -377,6 +462,12 @@ class Lesson:
             losses.append(self._compare(found, self.photo_layers, len(part)))
             cosines.append(F.cosine_similarity(found["embedding"], self.photo_layers["embedding"]))
         return torch.cat(losses), torch.cat(cosines)
+
+    @torch.no_grad()
+    def wanted(self, photo: Tensor, lines: Tensor | None) -> dict[str, Tensor]:
+        """What the layers should be: the photo's, or those of its lines where given; the embedding is the photo's."""
+        found = self._layers(photo)
+        return found if lines is None else {**self._layers(lines), "embedding": found["embedding"]}
 
     def _layers(self, pictures: Tensor) -> dict[str, Tensor]:
         return self.painter.clip.layers(pictures, [*dict.fromkeys([*self.painter.weights, "embedding"])])
@@ -462,29 +553,9 @@ def resized(pixels: Float[Tensor, "batch 3 height width"], side: int) -> Float[T
     return F.interpolate(pixels, (side, side), mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
 
 
-def _begin(
-    choose: Callable[[Any, int, int], Any],
-    probabilities: Any,
-    target: Target,
-    counts: Sequence[int],
-    seeds: Sequence[int],
-    size: int,
-    segments: int,
-    width: float,
-    colour: bool,
-) -> Ink:
-    """One row a number of strokes and seed; strokes that a row lacks are transparent and off the canvas."""
-    rows = []
-    for count in counts:
-        for seed in seeds:
-            starts = choose(probabilities, count, seed)
-            points = walk_points(starts, (target.side, target.side), seed, segments=segments) * (size / target.side)
-            colours = torch.zeros(count, 4)
-            colours[:, 3] = 1
-            if colour:
-                colours[:, :3] = target.pixels[0, :, starts[:, 0], starts[:, 1]].T
-            rows.append(Ink(torch.from_numpy(points).float()[None], torch.full((1, count), width), colours[None], size))
-    return Ink.stack([row.padded(max(counts)) for row in rows])
+def _shown(target: Target) -> Float[Tensor, "1 3 side side"]:
+    """The photo at the size at which contours are looked for: they should not depend on that of the canvas."""
+    return resized(target.pixels, PAPER_SIDE)
 
 
 def _check(restarts: int, size: int, segments: int, width: float, rate: float, select: str) -> None:

@@ -44,8 +44,15 @@ class CLIPassoSettings(SketchSettings):
     )
     centre: bool = option(False, help="bring the masked object to the middle")
     learning_rate: float = option(1.0, help="of points, pixels of the encoder's image a step", minimum=0)
-    layers: list[str] = option([], help="layers of the loss, with weights: layer2, layer3:0.5; default: as published")
-    semantic: float = option(0.1, help="weight of the embedding in the loss", minimum=0)
+    tuning: str = option(
+        "auto",
+        help="paper: as published; small: contours, for encoders of less than 128 px; auto: by the encoder",
+        choices=("auto", "paper", "small"),
+    )
+    layers: list[str] = option([], help="layers of the loss, with weights: layer2, layer3:0.5; default: of the tuning")
+    semantic: float | None = option(
+        None, help="weight of the embedding in the loss; default: of the tuning, as published 0.1", minimum=0
+    )
     distance: str = option("l2", help="of layers", choices=("l2", "l1", "cos"))
     select: str = option(
         "loss", help="the best restart has the least loss, or the most similarity", choices=("loss", "similarity")

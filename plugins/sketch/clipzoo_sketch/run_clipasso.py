@@ -13,7 +13,7 @@ from clipzoo.errors import ConfigError, UsageError
 from clipzoo_sketch.plugin import CLIPassoSettings
 
 if TYPE_CHECKING:
-    from clipzoo_sketch.clipasso import Level, Sketch
+    from clipzoo_sketch.clipasso import CLIPasso, Level, Sketch
 
 _SHOWN_PX = 448
 _FILM_PX = 224
@@ -40,15 +40,15 @@ def run(settings: CLIPassoSettings, context: Context) -> Result:
     )
     for note in target.notes:
         context.note(f"{Path(target.name).name}: {note}")
-    sketch, seconds = _draw(settings, context, target)
+    painter, sketch, seconds = _draw(settings, context, target)
     described = _metadata(settings, target.name)
     for level in sketch.levels:
         _save_level(context, level, described, many=len(sketch.levels) > 1)
     _save_pictures(settings, context, sketch)
-    return _told(settings, context, sketch, seconds)
+    return _told(settings, context, painter, sketch, seconds)
 
 
-def _draw(settings: CLIPassoSettings, context: Context, target: Any) -> tuple[Sketch, float]:
+def _draw(settings: CLIPassoSettings, context: Context, target: Any) -> tuple[CLIPasso, Sketch, float]:
     from clipzoo import load_clip
     from clipzoo_sketch.clipasso import CLIPasso
 
@@ -58,6 +58,7 @@ def _draw(settings: CLIPassoSettings, context: Context, target: Any) -> tuple[Sk
     painter = CLIPasso(
         context.clip,
         judge,
+        tuning=settings.tuning,
         layers=parse_layers(settings.layers),
         semantic=settings.semantic,
         distance=settings.distance,
@@ -87,7 +88,7 @@ def _draw(settings: CLIPassoSettings, context: Context, target: Any) -> tuple[Sk
         save_every=settings.save_every,
         resume=saved.exists(),
     )
-    return sketch, time.perf_counter() - started
+    return painter, sketch, time.perf_counter() - started
 
 
 def parse_layers(given: list[str]) -> dict[str, float] | None:
@@ -216,7 +217,7 @@ def _losses(sketch: Sketch, names: list[str]) -> bytes:
     return buffer.getvalue().encode()
 
 
-def _told(settings: CLIPassoSettings, context: Context, sketch: Sketch, seconds: float) -> Result:
+def _told(settings: CLIPassoSettings, context: Context, painter: CLIPasso, sketch: Sketch, seconds: float) -> Result:
     finest = sketch.levels[-1]
     metrics: dict[str, float] = {"similarity": finest.similarity, "loss": finest.loss, "strokes": finest.strokes}
     if len(sketch.levels) > 1:
@@ -239,7 +240,10 @@ def _told(settings: CLIPassoSettings, context: Context, sketch: Sketch, seconds:
     ]
     protocol = {
         "encoders": f"loss: {context.clip.name} ({context.clip.fingerprint}); saliency: {settings.saliency_model}",
-        "loss": f"{settings.layers or 'layers as published'}, {settings.distance}, embedding x {settings.semantic:g}",
+        "loss": f"{', '.join(f'{name} x {weight:g}' for name, weight in painter.weights.items())}; {settings.distance}",
+        "layers compare": "drawing and photo"
+        if painter.tuning.compare == "photo"
+        else "drawing and contours of the photo, as a small encoder needs it; published: drawing and photo",
         "best": f"the restart with the best {settings.select} of the drawing as it is",
         "similarity": "cosine of the embeddings of drawing and photo, under the encoder of the loss",
         "compat": settings.compat,

@@ -75,7 +75,7 @@ def test_the_same_seed_gives_the_same_sketch(painter):
 
 def test_the_loss_is_that_of_the_paper(tiny, tiny_rn):
     """Mean squared differences of layer2 and layer3 and a tenth of one minus the cosine, in NumPy float64."""
-    painter = CLIPasso(tiny_rn, tiny, views=2)
+    painter = CLIPasso(tiny_rn, tiny, views=2, tuning="paper")
     target = prepare_target("toy:fish,blue", 64)
     ink = Ink.stack([ink_of(5), ink_of(5, 1)])
     lesson = Lesson(painter, target, 64, seed=3)

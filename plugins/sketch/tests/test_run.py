@@ -189,6 +189,19 @@ def test_an_mp4_needs_its_extra(monkeypatch):
         mp4([Image.new("RGB", (8, 8))])
 
 
+def test_an_mp4_has_its_frames_and_rests_at_the_end(tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    frames = [Image.new("RGB", (33, 21), colour) for colour in ("red", "lime", "blue")]
+    path = tmp_path / "film.mp4"
+    path.write_bytes(mp4(frames, 10))
+    reader = ffmpeg.read_frames(str(path))
+    size = next(reader)["size"]
+    shown = [np.frombuffer(frame, np.uint8).reshape(size[1], size[0], 3) for frame in reader]
+    # Odd sides are made even; the last frame stays for two seconds.
+    assert size == (34, 22) and len(shown) == 3 + 20
+    assert [int(frame[10, 16].argmax()) for frame in (shown[0], shown[1], shown[2], shown[-1])] == [0, 1, 2, 2]
+
+
 def test_curves_show_gaps_and_refuse_nothing_at_all():
     values = np.array([3.0, np.nan, 1.0, 0.5])
     image = np.asarray(loss_curves({"a": values, "b": values[::-1]}))
