@@ -26,7 +26,7 @@ from clipzoo.images.cutouts import Cutouts
 from clipzoo.losses import layer_loss
 from clipzoo.optim import EarlyStop, Moment, Optimised, optimise
 from clipzoo_sketch import Drawing
-from clipzoo_sketch.contours import contour_strength, line_drawing, nearby_ink, trace_contours
+from clipzoo_sketch.contours import SCALE, away_from_border, contour_strength, line_drawing, nearby_ink, trace_contours
 from clipzoo_sketch.importance import importance_order
 from clipzoo_sketch.ink import Ink
 from clipzoo_sketch.plugin import Fit
@@ -299,14 +299,17 @@ class CLIPasso:
     def _flat(self, target: Target) -> Any:
         """Where no stroke begins: 1, else 0."""
         if self.tuning.begin == "along":
-            strength = contour_strength(_shown(target)[0].numpy())
+            strength = contour_strength(_shown(target)[0].numpy(), _inside(target))
             wide = F.interpolate(torch.from_numpy(strength)[None, None], (target.side, target.side), mode="bilinear")
             return (wide[0, 0] < _CONTOUR).numpy().astype("uint8")
         pixels = target.pixels
         if self.compat == "upstream":
             # Normalised pixels have negative ones, whose flat areas pass for edges.
             pixels = normalise_pixels(pixels, self.clip_saliency.mean, self.clip_saliency.std)
-        return xdog(pixels[0].numpy())
+        flat = xdog(pixels[0].numpy())
+        if target.inside is not None and self.compat != "upstream":
+            flat[~away_from_border(target.inside.numpy(), SCALE * target.side)] = 1
+        return flat
 
     def _begin(
         self,
@@ -343,7 +346,9 @@ class CLIPasso:
             return starts, walk_points(starts, (side, side), seed, segments=segments) / side
         shown = _shown(target)
         least = F.adaptive_avg_pool2d(probabilities[None], tuple(shown.shape[-2:]))[0]
-        starts, points = trace_contours(shown[0].numpy(), least.numpy(), strokes, seed, segments=segments)
+        starts, points = trace_contours(
+            shown[0].numpy(), least.numpy(), strokes, seed, segments=segments, inside=_inside(target)
+        )
         return starts * side // shown.shape[-1], points / shown.shape[-1]
 
     def _first_colours(self, target: Target, starts: Any) -> Tensor:
@@ -415,7 +420,7 @@ class Lesson:
         self.photo = resized(target.pixels, painter.clip.image_size).to(painter.clip.device)
         self.lines = None
         if painter.tuning.compare == "lines":
-            lines = torch.from_numpy(line_drawing(_shown(target)[0].numpy()))[None].to(self.photo)
+            lines = torch.from_numpy(line_drawing(_shown(target)[0].numpy(), _inside(target)))[None].to(self.photo)
             self.lines = resized(lines, painter.clip.image_size)
             if colour:
                 self.lines = 1 - (1 - self.lines) * (1 - nearby_ink(self.photo))
@@ -556,6 +561,13 @@ def resized(pixels: Float[Tensor, "batch 3 height width"], side: int) -> Float[T
 def _shown(target: Target) -> Float[Tensor, "1 3 side side"]:
     """The photo at the size at which contours are looked for: they should not depend on that of the canvas."""
     return resized(target.pixels, PAPER_SIDE)
+
+
+def _inside(target: Target) -> Any:
+    """Where the photo is not a border, at the size of :func:`_shown`; None if there is none."""
+    if target.inside is None:
+        return None
+    return resized(target.inside[None, None].float(), PAPER_SIDE)[0, 0].numpy() > 0.5
 
 
 def _check(restarts: int, size: int, segments: int, width: float, rate: float, select: str) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -36,7 +36,9 @@ class Traced(NamedTuple):
     points: Float[np.ndarray, "strokes points 2"]
 
 
-def contour_strength(pixels: Float[np.ndarray, "3 height width"]) -> Float[np.ndarray, "height width"]:
+def contour_strength(
+    pixels: Float[np.ndarray, "3 height width"], inside: Bool[np.ndarray, "height width"] | None = None
+) -> Float[np.ndarray, "height width"]:
     r"""How much a pixel is part of a contour, in [0, 1]: the gradient of the blurred photo (Canny 1986, first step).
 
     :math:`\min(1, |\nabla (g_\sigma * I)| / (\max / 2))`, the largest over red, green and blue, so that an edge between
@@ -44,6 +46,7 @@ def contour_strength(pixels: Float[np.ndarray, "3 height width"]) -> Float[np.nd
 
     Args:
         pixels: in [0, 1].
+        inside: where the photo is, the rest being a border: in it and where the blur sees it is no contour.
 
     Returns:
         Zero everywhere for an even photo.
@@ -51,11 +54,20 @@ def contour_strength(pixels: Float[np.ndarray, "3 height width"]) -> Float[np.nd
     sigma = _sigma(pixels)
     slopes = [np.hypot(*np.gradient(gaussian_blur(np.asarray(plane, np.float64), sigma))) for plane in pixels]
     strength = np.max(slopes, axis=0)
+    if inside is not None:
+        strength = np.where(away_from_border(inside, sigma), strength, 0.0)
     most = strength.max()
     return np.zeros_like(strength) if most * sigma < _FLAT else np.minimum(1, strength / (_FULL * most))
 
 
-def contour_length(pixels: Float[np.ndarray, "3 height width"]) -> float:
+def away_from_border(inside: Bool[np.ndarray, "height width"], sigma: float) -> Bool[np.ndarray, "height width"]:
+    """Where a blur of ``sigma`` px does not see the edge of ``inside``; the edge of the picture is none."""
+    return gaussian_blur(inside.astype(np.float64), sigma) > 0.999
+
+
+def contour_length(
+    pixels: Float[np.ndarray, "3 height width"], inside: Bool[np.ndarray, "height width"] | None = None
+) -> float:
     """Of all contours together, px; weak ones count in part.
 
     >>> photo = np.ones((3, 224, 224))
@@ -63,10 +75,12 @@ def contour_length(pixels: Float[np.ndarray, "3 height width"]) -> float:
     >>> 370 < contour_length(photo) < 430
     True
     """
-    return float(contour_strength(pixels).sum() / (_LINE_WIDTH * _sigma(pixels)))
+    return float(contour_strength(pixels, inside).sum() / (_LINE_WIDTH * _sigma(pixels)))
 
 
-def line_drawing(pixels: Float[np.ndarray, "3 height width"]) -> Float[np.ndarray, "3 height width"]:
+def line_drawing(
+    pixels: Float[np.ndarray, "3 height width"], inside: Bool[np.ndarray, "height width"] | None = None
+) -> Float[np.ndarray, "3 height width"]:
     """Its contours in black on white, as grey as they are weak.
 
     >>> photo = np.ones((3, 32, 32))
@@ -75,7 +89,7 @@ def line_drawing(pixels: Float[np.ndarray, "3 height width"]) -> Float[np.ndarra
     >>> bool(drawn[16, 8] < 0.1), bool(drawn[16, 16] > 0.99), bool(drawn[2, 2] > 0.99)
     (True, True, True)
     """
-    return np.repeat((1 - contour_strength(pixels))[None], 3, 0)
+    return np.repeat((1 - contour_strength(pixels, inside))[None], 3, 0)
 
 
 def nearby_ink(pixels: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch 3 height width"]:
@@ -112,6 +126,7 @@ def trace_contours(
     seed: int,
     *,
     segments: int = 1,
+    inside: Bool[np.ndarray, "height width"] | None = None,
 ) -> Traced:
     r"""Bezier strokes along contours, drawn one after the other, rarely where one runs already.
 
@@ -125,12 +140,13 @@ def trace_contours(
         strokes: how many.
         seed: of the draw.
         segments: cubic segments a stroke; a stroke has ``3 segments + 1`` points.
+        inside: as of :func:`contour_strength`.
 
     Returns:
         ``starts`` (row, column) of the middles, and ``points`` (x, y), px.
     """
-    strength, angles = contour_strength(pixels), contour_angles(pixels)
-    half = min(LONGEST * max(strength.shape), contour_length(pixels) / strokes) / 2
+    strength, angles = contour_strength(pixels, inside), contour_angles(pixels)
+    half = min(LONGEST * max(strength.shape), contour_length(pixels, inside) / strokes) / 2
     generator = np.random.RandomState(seed)
     rows, columns = np.nonzero(probabilities > 0)
     weights = probabilities[rows, columns].astype(np.float64)

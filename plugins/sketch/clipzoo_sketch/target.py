@@ -34,12 +34,15 @@ class Target:
         mask: where the object is; None if nothing was masked.
         name: of the photo, for records.
         notes: what had to be decided on the way.
+        inside: where the photo is, if it fills its frame and a white border was added; None where nothing tells the two
+            apart. The edge between them is no contour of anything.
     """
 
     pixels: Float[Tensor, "1 3 side side"]
     mask: Bool[Tensor, "side side"] | None = None
     name: str = "image"
     notes: tuple[str, ...] = ()
+    inside: Bool[Tensor, "side side"] | None = None
 
     @property
     def side(self) -> int:
@@ -100,7 +103,11 @@ def prepare_target(
     shown = None if solid is None else _square(_grey(solid), side, fit, 0)
     pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1)[None].float() / 255
     kept = None if shown is None else torch.from_numpy(np.array(shown)) > 127
-    return Target(pixels, kept, str(name), tuple(notes))
+    inside = None
+    if solid is None and fit == "pad" and image.width != image.height:
+        frame = _square(Image.new("L", image.size, 255), side, fit, 0)
+        inside = torch.from_numpy(np.array(frame)) > 127
+    return Target(pixels, kept, str(name), tuple(notes), inside)
 
 
 def _read(photo: Photo) -> tuple[Image.Image, np.ndarray | None, list[str]]:

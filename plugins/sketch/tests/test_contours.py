@@ -193,3 +193,23 @@ def test_layers_see_the_lines_and_the_embedding_the_photo(tiny_rn):
     assert red.min() < 0.2 and white.min() > 0.6 and torch.equal(lines, Lesson(painter, target, 224, seed=0).lines)
     photo = F.interpolate(target.pixels, (64, 64), mode="bicubic", antialias=True).clamp(0, 1)
     torch.testing.assert_close(wanted["embedding"], tiny_rn.layers(photo, ["embedding"])["embedding"])
+
+
+@pytest.mark.parametrize("tuning", ["small", "paper"])
+def test_the_border_around_a_photo_is_no_contour(tiny, tiny_rn, tuning: str):
+    """A dark photo twice as wide as high, a disc in its middle, gets white above and below: nothing begins there."""
+    photo = np.full((120, 240, 3), 90, np.uint8)
+    rows, columns = np.mgrid[:120, :240]
+    photo[np.hypot(rows - 60, columns - 120) < 30] = 220
+    painter = CLIPasso(tiny_rn, tiny, tuning=tuning)
+    target = prepare_target(photo, SIDE)
+    assert target.inside is not None and target.inside.float().mean() == pytest.approx(0.5, abs=0.01)
+    _, probabilities = painter.starts(target)
+    where = np.argwhere(probabilities.numpy() > 0)
+    assert len(where) and 60 < where[:, 0].min() and where[:, 0].max() < 163
+    if tuning == "small":  # edges of the paper take flat dark areas along
+        assert np.hypot(*(where - SIDE / 2).T).max() < 40
+    ink = line_drawing(target.pixels[0].numpy(), target.inside.numpy())
+    assert ink[0, 52:60].min() == 1.0 and ink.min() == 0.0
+    assert prepare_target(photo, SIDE, mask=np.ones((120, 240))).inside is None
+    assert prepare_target(photo, SIDE, fit="squash").inside is None
