@@ -196,6 +196,16 @@ def test_a_gif_keeps_the_times_of_its_frames(tmp_path):
         read_frames(path, [0.0])
 
 
+def test_a_gif_that_claims_a_huge_canvas_is_refused(tmp_path):
+    path = tmp_path / "a.gif"
+    Image.new("RGB", (8, 8), "red").save(path)
+    content = bytearray(path.read_bytes())
+    content[6:10] = (9000).to_bytes(2, "little") * 2
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="9000 x 9000"):
+        read_frames(path, [0.0])
+
+
 @pytest.mark.parametrize("n", [1, 4, 12])
 def test_uniform_moments_are_the_middles_of_equal_parts(n):
     moments = sample_seconds(7.0, n)

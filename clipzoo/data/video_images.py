@@ -16,6 +16,7 @@ from clipzoo.images.reading import MAX_PIXELS, open_header, read_pixels
 
 _CLOSE_S = 1e-6
 _MAX_GIF_PIXELS = 40 * MAX_PIXELS
+_MAX_GIF_FRAME = 1 << 24  # 4096 x 4096: Pillow holds several copies of a frame, four bytes a pixel
 _SHORTEST_GIF_S = 0.011
 """Browsers show frames that claim a hundredth of a second or less for a tenth."""
 
@@ -82,7 +83,7 @@ class GIFReader:
     def __init__(self, path: Path) -> None:
         """Read all frames' durations."""
         self.path = path
-        header = open_header(path)
+        header = open_header(path, max_pixels=_MAX_GIF_FRAME)
         self.image: Image.Image = header.image
         try:
             count = getattr(self.image, "n_frames", 1)
@@ -119,6 +120,8 @@ class GIFReader:
     def _show(self, row: int) -> None:
         try:
             self.image.seek(row)
+            if self.image.width * self.image.height > _MAX_GIF_FRAME:  # a frame may reach beyond the first
+                raise ValueError(f"it is {self.image.width} x {self.image.height} px")
             self.image.load()
         except Exception as error:  # a decoder that meets nonsense may raise anything
             raise DataError(
