@@ -81,18 +81,46 @@ def clipdraw() -> None:
 
 
 def styleclip() -> None:
-    """Faces before and after sentences."""
-    from clipzoo_style import LatentOptimizer, load_stylegan2
+    """Faces before and after sentences, by optimisation and by a mapper with the settings of the bundled generator."""
+    from clipzoo_style import Latent, LatentMapper, LatentOptimizer, load_stylegan2
+    from clipzoo_style.encoding import templates_for
+    from clipzoo_style.presets import TINY
 
-    generator, clip = load_stylegan2("tiny"), clipzoo.load_clip("tiny", device="cpu")
-    codes = generator.sample(4, seed=1)
-    sentences = ["a smiling face", "a face with a hat"]
-    edited = LatentOptimizer(generator, clip, steps=40).edit(codes, sentences)
-    before, after = generator.synthesize(codes), generator.synthesize(edited.after).unflatten(0, (4, 2))
-    cells = [(shown(face), "before") for face in before]
-    for which, sentence in enumerate(sentences):
-        cells += [(shown(face), sentence) for face in after[:, which]]
-    save(captioned_sheet(cells, columns=4, cell_px=130), "styleclip", 128)
+    generator, clip = load_stylegan2("tiny"), clipzoo.load_clip("tiny-rn", device="cpu")
+    codes = generator.sample(4, seed=2)
+    search, training = TINY["optimise"], TINY["mapper"]
+    optimizer = LatentOptimizer(
+        generator,
+        clip,
+        steps=search.steps,
+        rate=search.rate,
+        l2=search.l2,
+        space=search.space,
+        neutral="a face",
+        templates=templates_for("auto", "tiny-rn"),
+        jitter=search.jitter,
+    )
+    train = Latent("w+", generator.w_plus(generator.sample(1000, seed=11)).contiguous())
+    start = Latent("w+", generator.w_plus(codes).contiguous())
+    columns = [(generator.synthesize(codes), "before")]
+    for sentence in ("a face with a hat", "a face with dark skin", "a face with an open mouth"):
+        columns.append((generator.synthesize(optimizer.edit(codes, sentence).after), f"{sentence}, optimised"))
+        mapper = LatentMapper.for_generator(generator)
+        mapper.fit(
+            generator,
+            clip,
+            sentence,
+            train,
+            steps=training.steps,
+            batch_size=training.batch,
+            rate=training.rate,
+            optimiser=training.optimiser,
+            decay=training.decay,
+            l2=training.l2,
+        )
+        columns.append((generator.synthesize(mapper.apply(start)), f"{sentence}, mapper"))
+    cells = [(shown(images[row]), title) for row in range(len(codes)) for images, title in columns]
+    save(captioned_sheet(cells, columns=len(columns), cell_px=110), "styleclip", 128)
 
 
 PICTURES: dict[str, Callable[[], None]] = {

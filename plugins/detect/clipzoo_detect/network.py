@@ -182,8 +182,8 @@ class ViLDNetwork(nn.Module):
     Args:
         dim: width of the joint space of the encoder.
         backbone: ``"resnet50"`` or ``"small"``.
-        variant: ``"text"``, ``"image"``, ``"vild"`` (one head), ``"ensemble"`` (a head each), or ``"closed"``: one
-            learned vector a class, which knows no other classes.
+        variant: ``"text"``, ``"image"``, ``"vild"`` (one head), ``"ensemble"`` (a head each), or ``"closed"``: the
+            linear classifier of Mask R-CNN, which knows no classes but its own.
         classes: of ``"closed"``.
         masks: predict masks.
 
@@ -237,7 +237,7 @@ class ViLDNetwork(nn.Module):
         nn.init.normal_(self.deltas.weight, std=0.001)
         nn.init.zeros_(self.deltas.bias)
         self.background = nn.Parameter(torch.randn(dim) * 0.01)
-        self.classes = nn.Parameter(torch.randn(classes, dim) * 0.01) if variant == "closed" else None
+        self.classes = nn.Linear(shape.width, 1 + classes) if variant == "closed" else None
         self.mask_head: nn.Module | None = None
         if masks:
             self.mask_pool = MultiScaleRoIAlign(list(shape.pooled), 14, 2)
@@ -278,8 +278,7 @@ class ViLDNetwork(nn.Module):
         labels, matched = torch.cat([one[1] for one in sampled]), torch.cat([one[2] for one in sampled])
         embedded, features = self.text_head(self.box_pool(maps, boxes, batch.image_sizes))
         if self.variant != "image":
-            rows = text if self.classes is None else self.classes
-            logits = region_logits(embedded, rows, self.background)
+            logits = region_logits(embedded, text, self.background) if self.classes is None else self.classes(features)
             losses["classes"] = base_cross_entropy(logits, labels, base, novel).mean()
         things = labels > 0
         wanted = encode_boxes(matched[things], torch.cat(boxes)[things])
@@ -358,7 +357,7 @@ class ViLDNetwork(nn.Module):
 
         Args:
             pixels: RGB in [0, 1].
-            text: a row a class; of ``"closed"`` the learned rows.
+            text: a row a class; of ``"closed"`` it points to one of those learned, see :meth:`TrainedViLD.text_rows`.
             base: bool, which classes were trained on: the ensemble trusts its text branch there.
             iou: of the suppression within a class.
             threshold: least score.
@@ -376,9 +375,12 @@ class ViLDNetwork(nn.Module):
         pooled = self.box_pool(maps, [proposals], batch.image_sizes)
         embedded, features = self.text_head(pooled)
         base = base.to(text.device)
-        logits = region_logits(embedded, text, self.background, temperature)
-        if self.variant == "closed":
-            # Vectors of classes without annotations were never learned: they may not take probability from the others.
+        if self.classes is None:
+            logits = region_logits(embedded, text, self.background, temperature)
+        else:
+            learned = self.classes(features)
+            logits = torch.cat([learned[:, :1], learned[:, 1:] @ text.T], 1)
+            # Outputs of classes without annotations were never learned: they may not take probability from the others.
             logits[:, 1:][:, ~base] = -torch.inf
         p_text = logits.softmax(-1)[:, 1:]
         scores = p_text
@@ -490,14 +492,17 @@ class TrainedViLD:
 
     @torch.no_grad()
     def text_rows(self, names: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None = None) -> _Rows:
-        """Rows of the classifier for these names, and which of them it was trained on."""
+        """Rows of the classifier for these names, and which of them it was trained on.
+
+        Of a closed set they point to its classes: one in the place of the class, zeros for a name that it never met.
+        """
         wanted = class_names(names)
         trained = {prompt_name(name) for name in self.description.base}
         base = torch.tensor([prompt_name(name) in trained for name in wanted])
         if self.network.classes is not None:
-            place = {prompt_name(name): row for row, name in enumerate(self.description.classes)}
-            order = [place.get(prompt_name(name), 0) for name in wanted]
-            return _Rows(self.network.classes.detach()[order], base)
+            own = [prompt_name(name) for name in self.description.classes]
+            pointers = [[float(prompt_name(name) == known) for known in own] for name in wanted]
+            return _Rows(torch.tensor(pointers), base)
         sentences = class_sentences(wanted, known_templates(self.clip), synonyms)
         return _Rows(self.clip.classifier(wanted, sentences), base)
 

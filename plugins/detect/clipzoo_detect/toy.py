@@ -30,6 +30,8 @@ def toy_scenes(count: int, split: str = "test", seed: int = 0, side_px: int = 16
     (2, 128, (160, 160))
     """
     every = 8 if split == "train" else 2
+    # What is stored of one world's scenes, such as embeddings, is not taken for those of another.
+    name = f"{split}-{seed}" if seed else split
     images = []
     for place in range(count):
         generator = np.random.default_rng([_SEEDS.get(split, 14), seed, place])
@@ -37,7 +39,7 @@ def toy_scenes(count: int, split: str = "test", seed: int = 0, side_px: int = 16
         scene = sample_scene(
             generator, side_px, style=("colour", "textured")[int(generator.integers(2))], combinations=combinations
         )
-        images.append(_annotated(scene, f"{split}-{place:05d}", place + 1))
+        images.append(_annotated(scene, f"{name}-{place:05d}", place + 1))
     return DetectionData("toy-detection", NAMES, tuple(range(1, len(NAMES) + 1)), tuple(images), split=split)
 
 

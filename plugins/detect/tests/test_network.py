@@ -66,7 +66,7 @@ def test_detections_lie_in_the_image_and_a_closed_set_stays_closed(text):
     torch.manual_seed(1)
     network = ViLDNetwork(DIM, "small", "closed", 8, masks=True).eval()
     base = base_mask(8, [2, 5])
-    found = network.detect(torch.rand(3, 90, 140), network.classes.detach(), base, limit=10)
+    found = network.detect(torch.rand(3, 90, 140), torch.eye(8), base, limit=10)
     assert 0 < len(found) <= 10
     assert found.boxes[:, 2].max() <= 140.01
     assert found.boxes[:, 3].max() <= 90.01
@@ -74,13 +74,27 @@ def test_detections_lie_in_the_image_and_a_closed_set_stays_closed(text):
     assert not {2, 5} & set(found[found.scores > 0].labels.tolist())
 
 
-def test_vectors_that_were_never_learned_take_nothing_from_a_closed_set():
+def test_outputs_that_were_never_learned_take_nothing_from_a_closed_set():
     torch.manual_seed(1)
     network = ViLDNetwork(DIM, "small", "closed", 8, masks=False).eval()
-    base, image, rows = base_mask(8, [2, 5]), torch.rand(3, 90, 140), network.classes.detach().clone()
-    found = network.detect(image, rows, base, limit=10)
-    rows[[2, 5]] = torch.randn(2, DIM)
-    assert torch.equal(network.detect(image, rows, base, limit=10).scores, found.scores)
+    base, image = base_mask(8, [2, 5]), torch.rand(3, 90, 140)
+    found = network.detect(image, torch.eye(8), base, limit=10)
+    with torch.no_grad():
+        network.classes.weight[[3, 6]] += 1.0  # the background is the first output
+    assert torch.equal(network.detect(image, torch.eye(8), base, limit=10).scores, found.scores)
+
+
+def test_a_closed_set_finds_its_classes_by_name_in_any_order(tiny):
+    torch.manual_seed(1)
+    names = ("red circle", "blue star", "green cup")
+    own = describe(tiny, variant="closed", classes=names, base=("red circle", "green cup"))
+    trained = TrainedViLD(ViLDNetwork(tiny.embed_dim, "small", "closed", 3, masks=False), own, tiny)
+    image = torch.rand(3, 64, 64)
+    one = trained.detect([image], names, limit=20)[0]
+    other = trained.detect([image], ["green cup", "pink hat", "blue star", "Red circle"], limit=20)[0]
+    torch.testing.assert_close(one.scores, other.scores)  # but for the order of sums
+    assert [{0: 3, 2: 0}[k] for k in one.labels.tolist()] == other.labels.tolist()
+    assert len(one) == 20
 
 
 def test_mirroring_twice_is_nothing(batch):

@@ -165,6 +165,12 @@ def test_names_choose_among_the_classes(coco_file):
         data.with_classnames(["zebra"])
 
 
+def test_toy_scenes_of_two_seeds_have_no_key_in_common():
+    one, other = toy_scenes(4, "train"), toy_scenes(4, "train", seed=3)
+    assert not {image.key for image in one.images} & {image.key for image in other.images}
+    assert not np.array_equal(one.images[0].pixels, other.images[0].pixels)
+
+
 def test_toy_scenes_hide_novel_classes():
     data = toy_scenes(8, "train")
     novel = novel_labels(data, "toy")

@@ -12,6 +12,9 @@ from PIL import Image
 import clipzoo
 from clipzoo.errors import ConfigError, DataError
 
+# 63 sentences of each of 80 names take a large text tower minutes on a CPU.
+PLAIN = {"templates": ["a photo of a {}."]}
+
 
 @pytest.fixture
 def street(tmp_path):
@@ -129,3 +132,40 @@ def test_real_photos_run_from_end_to_end(real_data, tmp_path):
     assert result.metrics["images"] == 2
     assert 0 <= result.metrics["AP"] <= 1
     assert np.isfinite(result.metrics["recall_50"])
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["ViT-B-32/random", "RN50/random"])
+def test_a_hundred_photos_with_an_encoder_of_full_size(real_data, tmp_path, model):
+    """One pass of the encoder an image; what is stored is read by both tools, which agree."""
+    coco = pytest.importorskip("pycocotools.coco", reason="needs pycocotools")
+    pytest.importorskip("faster_coco_eval", reason="needs faster-coco-eval")
+    from clipzoo_detect import average_precision
+    from clipzoo_detect.datasets import open_path
+    from clipzoo_detect.detecting import _restored
+
+    folder = real_data / "data" / "coco"
+    result = start(tmp_path, data=str(folder), model=model, tier=1, proposals=300, backend="pycocotools", **PLAIN)
+    assert result.metrics["images"] == 100
+    assert result.metrics["detections_an_image"] == 100
+    data = open_path(folder)
+    found = {key: _restored(item["found"]) for key, item in items_of(result).items()}
+    other = average_precision(data, found, limit=100, backend="faster-coco-eval").summary
+    assert result.metrics["AP"] == pytest.approx(other["AP"], abs=1e-6)
+    assert result.metrics["AP50"] == pytest.approx(other["AP50"], abs=1e-6)
+    truth = coco.COCO(str(folder / "annotations" / "instances_val2017.json"))
+    rows = truth.loadRes(str(result.folder / "artifacts" / "results.json")).getAnnIds()
+    assert len(rows) == 100 * 100
+    print(f"{model}: {result.metrics['seconds_an_image']} s an image, {result.metrics}")
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["ViT-B-32/random", "RN50/random"])
+def test_a_photo_in_six_hundred_crops_with_an_encoder_of_full_size(real_data, tmp_path, model):
+    folder = str(real_data / "data" / "coco")
+    result = start(tmp_path, data=folder, model=model, tier=0, proposals=300, limit=1, **PLAIN)
+    assert result.metrics["images"] == 1
+    assert len(next(iter(items_of(result).values()))["found"]) == 100
+    print(f"{model}: {result.metrics['seconds_an_image']} s an image")

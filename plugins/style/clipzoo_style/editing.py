@@ -28,11 +28,8 @@ from clipzoo_style.latent_optimisation import LatentOptimizer
 from clipzoo_style.latents import Latent
 from clipzoo_style.mapper import LatentMapper
 from clipzoo_style.plugin import StyleCLIPSettings
+from clipzoo_style.presets import PUBLISHED, TINY, preset
 from clipzoo_style.stylegan2 import StyleGAN2
-
-PUBLISHED_L2 = {"optimise": 0.008, "mapper": 0.8}
-TINY_L2 = {"optimise": 0.0008, "mapper": 0.1}
-"""The bundled generator's w varies by one in every number: under the published weights an edit would hardly move it."""
 
 _MOST_CELLS = 160
 _FILMED = 6
@@ -151,15 +148,20 @@ def _optimised(
     start: Start,
     recogniser: IRSE50 | MobileFaceNet | None,
 ) -> tuple[list[_Variant], list[Table]]:
+    usual = preset("optimise", settings.generator)
+    search = usual if settings.search == "auto" else {"published": PUBLISHED, "wide": TINY}[settings.search]["optimise"]
     optimizer = LatentOptimizer(
         generator,
         context.clip,
-        steps=settings.steps or 300,
-        rate=settings.rate or 0.1,
-        l2=_l2(settings),
+        steps=settings.steps or search.steps,
+        rate=settings.rate or search.rate,
+        l2=settings.l2 if settings.l2 >= 0 else search.l2,
         identity=recogniser,
         identity_weight=settings.identity_weight,
-        space=settings.space,
+        space=_space(settings, start, search.space),
+        neutral=settings.neutral if search.directional else "",
+        templates=templates_for(settings.templates, settings.model),
+        jitter=search.jitter,
         compat=settings.compat,  # type: ignore[arg-type]
         batch_size=settings.batch_size,
     )
@@ -213,26 +215,30 @@ def _trained(
     prompt: str,
     number: int,
 ) -> tuple[LatentMapper, dict[str, Tensor]]:
+    usual = preset("mapper", settings.generator)
+    space = "s" if settings.space == "s" else "w+"
     mapper = LatentMapper.for_generator(
         generator,
-        settings.space,
+        space,
         parts=settings.parts,
         compat=settings.compat,
         seed=settings.seed + number,
     )
     codes = generator.sample(settings.train_codes, seed=context.generator("train"), truncation=settings.truncation)
-    steps = settings.steps or 50_000
+    steps = settings.steps or usual.steps
     file = _state(context) / f"mapper-{number}-{_short(prompt)}.safetensors"
     with _Bar(context, steps, prompt) as tick:
         history = mapper.fit(
             generator,
             context.clip,
             prompt,
-            _in_space(generator, codes, "s" if settings.space == "s" else "w+"),
+            _in_space(generator, codes, space),
             steps=steps,
-            batch_size=settings.train_batch,
-            rate=settings.rate or 0.5,
-            l2=_l2(settings),
+            batch_size=settings.train_batch or usual.batch,
+            rate=settings.rate or usual.rate,
+            optimiser=usual.optimiser,
+            decay=usual.decay,
+            l2=settings.l2 if settings.l2 >= 0 else usual.l2,
             identity=recogniser,
             identity_weight=settings.identity_weight,
             seed=settings.seed,
@@ -254,6 +260,7 @@ def _adapted(
     recogniser: IRSE50 | MobileFaceNet | None,
 ) -> tuple[list[_Variant], list[Table]]:
     variants, tables = [], []
+    usual = preset("nada", settings.generator)
     codes = Latent("w+", generator.w_plus(start.latent).contiguous())
     for number, prompt in enumerate(settings.prompt):
         adapter = DomainAdapter(
@@ -263,13 +270,13 @@ def _adapted(
             prompt,
             phase=settings.phase,
             adaptive_layers=settings.adaptive_layers,
-            batch_size=settings.train_batch,
-            rate=settings.rate or 0.0016,
+            batch_size=settings.train_batch or usual.batch,
+            rate=settings.rate or usual.rate,
             templates=templates_for(settings.templates, settings.model),
             compat=settings.compat,  # type: ignore[arg-type]
             seed=settings.seed + 2,
         )
-        steps = settings.steps or 300
+        steps = settings.steps or usual.steps
         file = _state(context) / f"nada-{number}-{_short(prompt)}.safetensors"
         with _Bar(context, steps, prompt) as tick:
             history = adapter.fit(steps, checkpoint=file, resume=file.is_file(), on_step=tick)
@@ -298,10 +305,10 @@ def _partly(adapter: DomainAdapter, strength: float) -> Callable[[float], StyleG
     return lambda share: adapter.generator_at(share * strength)
 
 
-def _l2(settings: StyleCLIPSettings) -> float:
-    if settings.l2 >= 0:
-        return settings.l2
-    return (TINY_L2 if settings.generator == "tiny" else PUBLISHED_L2)[settings.method]
+def _space(settings: StyleCLIPSettings, start: Start, usual: str) -> str:
+    if settings.space != "auto":
+        return settings.space
+    return "s" if start.latent.space == "s" else usual
 
 
 class _Bar:

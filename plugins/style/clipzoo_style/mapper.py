@@ -155,6 +155,7 @@ class LatentMapper(nn.Module):
         batch_size: int = 2,
         rate: float = 0.5,
         optimiser: Literal["ranger", "adam"] = "ranger",
+        decay: float = 0.0,
         clip_weight: float = 1.0,
         l2: float = 0.8,
         identity: Identity | None = None,
@@ -176,6 +177,7 @@ class LatentMapper(nn.Module):
             batch_size: codes a step.
             rate: learning rate (0.5 is for Ranger and the published loss).
             optimiser: Ranger, or Adam.
+            decay: share of the steps over which the rate falls to zero at the end; 0 (published): it stays.
             clip_weight: of the agreement.
             l2: of the mean squared movement of the code.
             identity: a face recogniser, if the person is to stay.
@@ -188,6 +190,8 @@ class LatentMapper(nn.Module):
         """
         if len(latent) < 1 or batch_size < 1:
             raise DataError(f"{len(latent)} training codes, {batch_size} a step", expected="one or more")
+        if not 0 <= decay <= 1:
+            raise ConfigError(f"decay is {decay}", expected="a share of the steps, 0 to 1")
         text = prompt_rows(clip, prompt)
         draw = torch.Generator().manual_seed(seed)
         codes = latent.codes.detach()
@@ -219,7 +223,7 @@ class LatentMapper(nn.Module):
         found = optimise(
             objective,
             parameters,
-            rate,
+            falling_rate(rate, steps, decay) if decay else rate,
             steps,
             optimiser=made,
             evaluate_every=steps,
@@ -227,7 +231,14 @@ class LatentMapper(nn.Module):
             save_every=save_every if checkpoint is not None else 0,
             resume=resume,
             generators={"order": draw},
-            config={"prompt": prompt, "rate": rate, "batch_size": batch_size, "l2": l2, "optimiser": optimiser},
+            config={
+                "prompt": prompt,
+                "rate": rate,
+                "batch_size": batch_size,
+                "l2": l2,
+                "optimiser": optimiser,
+                "decay": decay,
+            },
             callbacks=() if on_step is None else (on_step,),
         )
         self.requires_grad_(False)
@@ -308,6 +319,15 @@ class LatentMapper(nn.Module):
         widths = told.get("widths") or _s_widths(found)
         colours = [index not in found for index in range(len(widths))]
         return cls(widths=widths, to_rgb=colours, **settings)
+
+
+def falling_rate(rate: float, steps: int, decay: float) -> Callable[[int], float]:
+    """A rate that stays, and falls evenly to zero over the last share ``decay`` of the steps.
+
+    >>> [round(falling_rate(2.0, 10, 0.5)(step), 3) for step in (0, 5, 9)]
+    [2.0, 2.0, 0.4]
+    """
+    return lambda step: rate * min(1.0, (1 - step / steps) / decay)
 
 
 def _s_widths(found: Mapping[int, int]) -> list[int]:

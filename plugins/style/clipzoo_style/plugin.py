@@ -23,10 +23,21 @@ class StyleCLIPSettings(Settings):
     generator: str = option("tiny", help="tiny, or a StyleGAN2 file: rosinality .pt, NVIDIA .pkl, .safetensors")
     samples: int = option(4, help="faces that are drawn where there is no input", minimum=1)
     truncation: float = option(0.7, help="of those faces: 0 the mean, 1 all of the variety", minimum=0, maximum=2)
-    steps: int = option(0, help="of the optimisation or training; 0: as published (300, 50000 and 300)", minimum=0)
-    rate: float = option(0.0, help="learning rate; 0: as published", minimum=0)
+    steps: int = option(
+        0, help="of the optimisation or training; 0: as published (300, 50000, 300), or tiny's (60, 60, 300)", minimum=0
+    )
+    rate: float = option(0.0, help="learning rate; 0: as published, or what suits tiny", minimum=0)
     l2: float = option(-1.0, help="weight of the distance from the start; -1: as published, or what suits tiny")
-    space: str = option("w+", help="what optimise and mapper move", choices=("w+", "w", "s"))
+    space: str = option(
+        "auto",
+        help="what optimise and mapper move; auto: w+ as published, or what suits tiny",
+        choices=("auto", "w+", "w", "s"),
+    )
+    search: str = option(
+        "auto",
+        help="how optimise moves: as published, or wide, by direction and under noise; auto: wide for tiny alone",
+        choices=("auto", "published", "wide"),
+    )
     alpha: list[float] = option([-4.0, 4.0], help="strengths of directions; negative goes the other way")
     beta: list[float] = option(
         [], help="least relevance of a channel that moves (0 to 1), one or several; without it: chosen"
@@ -40,7 +51,9 @@ class StyleCLIPSettings(Settings):
         ["course", "medium", "fine"], help="layers that a mapper moves; without fine, colours stay"
     )
     train_codes: int = option(5000, help="codes that a mapper is trained on", minimum=1)
-    train_batch: int = option(2, help="codes or images a training step (mapper, nada)", minimum=1)
+    train_batch: int = option(
+        0, help="codes or images a training step (mapper, nada); 0: 2, or 8 for tiny's mapper", minimum=0
+    )
     strength: float = option(0.0, help="of a mapper or an adapted generator; 0: as trained (0.1, 1)", minimum=0)
     phase: str = option(
         "all", help="layers that nada trains", choices=("all", "texture", "shape", "shape-expanded", "no-fine")
@@ -78,6 +91,6 @@ STYLECLIP = Plugin(
         data_licence="that of your images; procedural faces: Apache-2.0",
     ),
     extra="style",
-    demo={"method": "optimise", "prompt": ["a face with long hair", "a face with a beard"], "samples": 3, "steps": 40},
+    demo={"method": "optimise", "prompt": ["a face with long hair", "a face with a beard"], "samples": 3},
     recipes="clipzoo_style.recipe",
 )

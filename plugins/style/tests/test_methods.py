@@ -122,8 +122,57 @@ def test_an_interrupted_optimisation_goes_on(small, linear, tmp_path):
     assert torch.equal(again.after.codes, whole.after.codes)
 
 
+@pytest.mark.parametrize("space", ["w", "w+", "s"])
+def test_a_wide_search_moves_each_edit_alone_and_along_its_direction(small, linear, space):
+    wide = {"space": space, "neutral": "a thing", "templates": ["{}"], "jitter": 1.0, "rate": 0.2, "l2": 1e-4}
+    codes = small.sample(2, seed=1)
+    found = LatentOptimizer(small, linear, steps=25, **wide).edit(codes, ["one", "two"])
+    apart = LatentOptimizer(small, linear, steps=25, batch_size=1, **wide).edit(codes, ["one", "two"])
+    assert torch.allclose(found.after.codes, apart.after.codes, atol=1e-3)
+    before, after = (linear.encode_image(small.synthesize(one)).double().numpy() for one in (found.before, found.after))
+    texts = linear.encode_text(["a thing", "one", "two"]).double().numpy()
+    for row, change in enumerate(after - before):
+        along = texts[1 + row % 2] - texts[0]
+        assert change @ along / np.linalg.norm(change) / np.linalg.norm(along) > 0.25
+    if space == "s":
+        for layer in small.style_layers:
+            if layer.to_rgb:
+                assert torch.equal(found.after.codes[:, layer.span], found.before.codes[:, layer.span])
+
+
+def test_a_search_in_w_moves_all_rows_of_w_plus_alike(small, linear):
+    codes = Latent("w+", small.w_plus(small.sample(1, seed=1)) + 0.1 * torch.randn(1, small.num_layers, 16))
+    for jitter in (0.0, 1.0):
+        found = LatentOptimizer(small, linear, steps=5, space="w", l2=0.01, jitter=jitter).edit(codes, "a thing")
+        moved = found.after.codes - codes.codes
+        assert moved.abs().max() > 1e-3 and torch.allclose(moved, moved[:, :1].expand_as(moved), atol=1e-6)
+        if not jitter:
+            length = moved[0, 0].square().sum()  # of one row, not of all
+            last = LatentOptimizer(small, linear, steps=5, space="w", l2=0.01).edit(codes, "a thing").history
+            assert last["distance"][-1] <= length * 1.5
+    with pytest.raises(DataError, match="S"):
+        LatentOptimizer(small, linear, space="w").edit(small.styles(codes), "a thing")
+
+
+def test_the_noise_of_an_interrupted_search_goes_on(small, linear, tmp_path):
+    codes = small.sample(1, seed=1)
+    wide = {"steps": 60, "space": "s", "jitter": 1.0, "neutral": "a thing", "templates": ["{}"]}
+    whole = LatentOptimizer(small, linear, **wide).edit(codes, "x")
+
+    def stop(moment):
+        if moment.step == 54:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        LatentOptimizer(small, linear, **wide).edit(codes, "x", checkpoint=tmp_path, on_step=stop)
+    again = LatentOptimizer(small, linear, **wide).edit(codes, "x", checkpoint=tmp_path, resume=True)
+    assert torch.equal(again.after.codes, whole.after.codes)
+    with pytest.raises(ConfigError, match="jitter"):
+        LatentOptimizer(small, linear, **{**wide, "jitter": 2.0}).edit(codes, "x", checkpoint=tmp_path, resume=True)
+
+
 def test_settings_that_make_no_sense_are_refused(small, linear):
-    for wrong in ({"space": "z"}, {"steps": 0}, {"rate": 0.0}, {"l2": -1.0}, {"batch_size": 0}):
+    for wrong in ({"space": "z"}, {"jitter": -1.0}, {"steps": 0}, {"rate": 0.0}, {"l2": -1.0}, {"batch_size": 0}):
         with pytest.raises(ConfigError):
             LatentOptimizer(small, linear, **wrong)
     for prompts in ("", [], [" "]):
@@ -267,6 +316,24 @@ def test_mappers_refuse_what_is_none(tmp_path, small):
         LatentMapper(16).apply(small.styles(small.sample(1)))
     with pytest.raises(ConfigError, match="parts"):
         LatentMapper(16, parts=["coarse"])
+    with pytest.raises(ConfigError, match="decay"):
+        LatentMapper(16).fit(small, None, "x", small.sample(1), decay=1.5)
+
+
+def test_a_rate_that_falls_moves_a_mapper_as_it_says(small, linear):
+    codes = Latent("w+", small.w_plus(small.sample(4, seed=1)).contiguous())
+    seen_at = {}
+
+    def remember(moment):
+        seen_at[moment.step] = torch.cat([one.detach().flatten() for one in moment.parameters.values()]).clone()
+
+    mapper = LatentMapper.for_generator(small)
+    mapper.fit(
+        small, linear, "x", codes, steps=20, rate=2.0, optimiser="adam", decay=0.5, batch_size=2, on_step=remember
+    )
+    moved = [float((seen_at[step] - seen_at[step - 1]).abs().max()) for step in (5, 19)]
+    # Adam moves by about its rate: 2 at first, and 2 * (1 / 20) / 0.5 = 0.2 in the last step.
+    assert 1.0 < moved[0] < 4.0 and 0.05 < moved[1] < 0.4
 
 
 # Global directions

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from clipzoo_style import Latent, load_stylegan2, save_stylegan2
 from clipzoo_style.films import gif
+from clipzoo_style.presets import preset
 from clipzoo_style.stylegan2 import StyleGAN2
 from PIL import Image
 
@@ -52,6 +53,14 @@ def test_optimisation_raises_what_it_is_asked_to(file, tmp_path):
     assert codes.shape == (2, 8, 16)
     with Image.open(result.folder / "artifacts" / "sheet.png") as sheet:
         assert sheet.width > 450
+
+
+def test_a_wide_search_is_chosen_for_the_bundled_generator_and_by_name(file, tmp_path):
+    result = start(file, tmp_path, method="optimise", steps=6, search="wide")
+    codes = safetensors.torch.load_file(result.folder / "artifacts" / "codes-00.safetensors")
+    assert codes["s"].shape == (2, load_stylegan2(file).num_styles)
+    for generator, steps, space in (("tiny", 60, "s"), (str(file), 300, "w+")):
+        assert (preset("optimise", generator).steps, preset("optimise", generator).space) == (steps, space)
 
 
 def test_directions_build_a_bank_and_take_it_again(file, tmp_path):

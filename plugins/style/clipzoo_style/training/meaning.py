@@ -27,11 +27,12 @@ from clipzoo_style.encoding import Encoder, templates_for
 from clipzoo_style.latent_optimisation import LatentOptimizer
 from clipzoo_style.latents import Latent
 from clipzoo_style.mapper import LatentMapper
+from clipzoo_style.presets import TINY
 from clipzoo_style.stylegan2 import StyleGAN2
 
 EDITS: dict[str, tuple[str, str]] = {
     "a face with sunglasses": ("glasses", "sunglasses"),
-    "a face with a red hat": ("hat", "red"),
+    "a face with a hat": ("hat", "any"),
     "a face with a beard": ("beard", "beard"),
     "a face with long hair": ("hair length", "long"),
     "a face with blonde hair": ("hair colour", "blonde"),
@@ -39,7 +40,7 @@ EDITS: dict[str, tuple[str, str]] = {
     "a face with an open mouth": ("mouth", "open"),
     "a face on a pink background": ("background", "pink"),
 }
-"""Sentences, and the attribute and value that each asks for."""
+"""Sentences, and the attribute and value that each asks for; any is all but "none"."""
 
 NEUTRAL = "a face"
 _LACKS, _RISE = 0.5, 0.05
@@ -70,7 +71,7 @@ class AttributeClassifier(nn.Module):
         return list(self.head(self.trunk(small - 0.5).flatten(1)).split(_WIDTHS, 1))
 
 
-def train_classifier(steps: int = 1500, batch: int = 64, seed: int = 0, blur: float = 0.5) -> AttributeClassifier:
+def train_classifier(steps: int = 1200, batch: int = 64, seed: int = 0, blur: float = 0.5) -> AttributeClassifier:
     """A classifier trained on rendered faces, some of them blurred as a generator's are."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -107,14 +108,14 @@ def accuracy(classifier: AttributeClassifier, count: int = 512, seed: int = 99) 
     }
 
 
-def lacking(classifier: AttributeClassifier, generator: StyleGAN2, count: int, seed: int = 17) -> dict[str, Latent]:
+def lacking(classifier: AttributeClassifier, generator: StyleGAN2, count: int, seed: int = 41) -> dict[str, Latent]:
     """For each sentence of :data:`EDITS` the first ``count`` samples to which the classifier denies the value."""
     codes = generator.sample(max(4 * count, 64), seed=seed)
     with torch.no_grad():
         told = torch.cat([told_values(classifier, generator.synthesize(codes[part])) for part in _parts(len(codes))])
     found = {}
     for prompt, (attribute, value) in EDITS.items():
-        rows = (told[:, _column(attribute, value)] < _LACKS).nonzero().flatten()[:count]
+        rows = (_asked(told, attribute, value) < _LACKS).nonzero().flatten()[:count]
         found[prompt] = codes[rows]
     return found
 
@@ -124,10 +125,11 @@ def told_values(classifier: AttributeClassifier, images: Tensor) -> Tensor:
     return torch.cat([row.softmax(1) for row in classifier(images)], 1)
 
 
-def _column(attribute: str, value: str) -> int:
-    names = list(FACE_ATTRIBUTES)
-    place = names.index(attribute)
-    return sum(_WIDTHS[:place]) + FACE_ATTRIBUTES[attribute].index(value)
+def _asked(told: Tensor, attribute: str, value: str) -> Tensor:
+    """Probability of a value, from those of all."""
+    start = sum(_WIDTHS[: list(FACE_ATTRIBUTES).index(attribute)])
+    values = FACE_ATTRIBUTES[attribute]
+    return 1 - told[:, start + values.index("none")] if value == "any" else told[:, start + values.index(value)]
 
 
 @torch.no_grad()
@@ -141,7 +143,7 @@ def judged(
         ``others``: mean change of the other attributes, as total variation of their probabilities; ``faces``: how many.
     """
     old, new = (told_values(classifier, images) for images in (before, after))
-    rise = (new - old)[:, _column(attribute, value)]
+    rise = _asked(new, attribute, value) - _asked(old, attribute, value)
     moved = torch.stack([part.abs().sum(1) / 2 for part in (new - old).split(_WIDTHS, 1)], 1)
     others = [k for k, name in enumerate(FACE_ATTRIBUTES) if name != attribute]
     return {
@@ -156,16 +158,17 @@ def judged(
 class Settings:
     """Of the three methods, one set for all sentences."""
 
-    alpha: float = 6.0
-    beta: float = 0.2
+    alpha: float = 7.0
+    beta: float = 0.25
     bank_images: int = 8
-    steps: int = 25
-    rate: float = 0.12
-    l2: float = 0.0008
-    mapper_steps: int = 80
-    mapper_batch: int = 8
-    mapper_rate: float = 0.5
-    mapper_l2: float = 0.1
+    steps: int = TINY["optimise"].steps
+    rate: float = TINY["optimise"].rate
+    l2: float = TINY["optimise"].l2
+    jitter: float = TINY["optimise"].jitter
+    mapper_steps: int = TINY["mapper"].steps
+    mapper_batch: int = TINY["mapper"].batch
+    mapper_rate: float = TINY["mapper"].rate
+    mapper_l2: float = TINY["mapper"].l2
 
 
 class Methods:
@@ -197,7 +200,16 @@ class Methods:
         """Gradient descent on each code."""
         chosen = self.settings
         optimizer = LatentOptimizer(
-            self.generator, self.clip, steps=chosen.steps, rate=chosen.rate, l2=chosen.l2, batch_size=64
+            self.generator,
+            self.clip,
+            steps=chosen.steps,
+            rate=chosen.rate,
+            l2=chosen.l2,
+            space=TINY["optimise"].space,
+            neutral=NEUTRAL,
+            templates=self.templates,
+            jitter=chosen.jitter,
+            batch_size=64,
         )
         return optimizer.edit(codes, prompt).after
 
@@ -214,6 +226,8 @@ class Methods:
             steps=chosen.mapper_steps,
             batch_size=chosen.mapper_batch,
             rate=chosen.mapper_rate,
+            optimiser=TINY["mapper"].optimiser,
+            decay=TINY["mapper"].decay,
             l2=chosen.mapper_l2,
         )
         return mapper.apply(Latent("w+", self.generator.w_plus(codes).contiguous()))
@@ -223,11 +237,16 @@ METHODS = ("directions", "optimise", "mapper")
 
 
 def table(
-    classifier: AttributeClassifier, methods: Methods, faces: int, chosen: Sequence[str], prompts: Sequence[str]
+    classifier: AttributeClassifier,
+    methods: Methods,
+    faces: int,
+    chosen: Sequence[str],
+    prompts: Sequence[str],
+    seed: int = 41,
 ) -> Iterator[dict[str, float | str]]:
     """A row for each method and sentence, as they are done."""
     generator = methods.generator
-    starts = lacking(classifier, generator, faces)
+    starts = lacking(classifier, generator, faces, seed)
     for prompt in prompts:
         attribute, value = EDITS[prompt]
         codes = starts[prompt]
@@ -280,9 +299,10 @@ def stored_bank(file: Path | None, generator: StyleGAN2, clip: Encoder, images: 
 @click.option("--model", default="tiny-rn", show_default=True)
 @click.option("--generator", "file", default="tiny", show_default=True)
 @click.option("--faces", default=64, show_default=True)
+@click.option("--seed", default=41, show_default=True, help="Of the faces; settings were chosen with others.")
 @click.option("--methods", "chosen", default=",".join(METHODS), show_default=True)
 @click.option("--prompts", default="", help="Sentences of the table, with ; between them; all if empty.")
-@click.option("--classifier-steps", default=1500, show_default=True)
+@click.option("--classifier-steps", default=1200, show_default=True)
 @click.option("--set", "changed", multiple=True, help="A setting of a method, such as alpha=6.")
 @click.option("--cache", type=click.Path(path_type=Path), default=None, help="Folder for classifier and banks.")
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Write the table as JSON.")
@@ -290,6 +310,7 @@ def main(
     model: str,
     file: str,
     faces: int,
+    seed: int,
     chosen: str,
     prompts: str,
     classifier_steps: int,
@@ -313,12 +334,19 @@ def main(
         bank = stored_bank(cache and cache / f"bank-{mark}.safetensors", generator, clip, settings.bank_images)
     sentences = [one.strip() for one in prompts.split(";")] if prompts else list(EDITS)
     rows = []
-    for row in table(classifier, Methods(generator, clip, model, settings, bank), faces, methods, sentences):
+    for row in table(classifier, Methods(generator, clip, model, settings, bank), faces, methods, sentences, seed):
         rows.append(row)
         numbers = f"raised {row['raised']:.2f}  gain {row['gain']:+.2f}  others {row['others']:.2f}"
         click.echo(f"{row['method']:10s} {row['prompt']:26s} {numbers}")
         if out is not None:
-            told = {"model": model, "settings": asdict(settings), "classifier": found, "summary": summary(rows)}
+            told = {
+                "model": model,
+                "faces": faces,
+                "seed": seed,
+                "settings": asdict(settings),
+                "classifier": found,
+                "summary": summary(rows),
+            }
             out.write_text(json.dumps(told | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
     for method, row in summary(rows).items():
         click.echo(f"{method:10s} " + "  ".join(f"{key} {value:.2f}" for key, value in row.items()))
