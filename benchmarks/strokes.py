@@ -200,7 +200,7 @@ def main(
         if peer:
             beside = {"peer": "diffvg", "peer_s": sum(timed(load, "diffvg", device, max(3, rounds // 5)))}
         report(
-            f"strokes: {load.name}, {load.side_px} px",
+            f"{load.name}, {load.side_px} px",
             forward + backward,
             device=device,
             note=f"forward {seconds(forward)}, backward {seconds(backward)}, {covered_share(load):.2f} % covered",

@@ -237,3 +237,14 @@ def test_importing_the_command_stays_light() -> None:
     code = "import clipzoo.bench, sys; print([m for m in ('torch', 'numpy', 'hydra') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="the system does not tell how busy its cores are")
+def test_what_others_do_is_measured_now_and_not_remembered() -> None:
+    other = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        time.sleep(0.5)
+        assert bench._load() > 0.5
+    finally:
+        other.kill()
+        other.wait()
