@@ -91,6 +91,6 @@ STYLECLIP = Plugin(
         data_licence="that of your images; procedural faces: Apache-2.0",
     ),
     extra="style",
-    demo={"method": "optimise", "prompt": ["a face with long hair", "a face with a beard"], "samples": 3},
+    demo={"method": "optimise", "prompt": ["a face with dark skin", "a face with an open mouth"], "samples": 3},
     recipes="clipzoo_style.recipe",
 )
