@@ -251,3 +251,12 @@ def test_import_needs_the_layout_and_a_new_folder(tmp_path) -> None:
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(UsageError, match="not empty"):
         import_clip_retrieval(WHOLE, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["dim", "count"])
+def test_numbers_beyond_any_store_are_refused(store, name) -> None:
+    path = store.folder / "store.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, name: 10**30, "complete": False}), encoding="utf-8")
+    with pytest.raises(DataError, match="is damaged"):
+        EmbeddingStore.open(store.folder, incomplete=True)

@@ -29,6 +29,9 @@ _OPEN_FILES = 64
 _AGAIN = "clipzoo embed with the same settings makes it again"
 
 
+_MAX_DIM, _MAX_ROWS = 1 << 20, 1 << 48
+
+
 @dataclass(frozen=True)
 class StoreInfo:
     """The content of ``store.json``.
@@ -86,6 +89,8 @@ class StoreInfo:
             rows = tuple(int(count) for count in info.rows)
             if min((info.dim, info.count, *rows)) < 0 or (info.complete and sum(rows) != info.count):
                 raise ValueError("its numbers contradict each other")
+            if info.dim > _MAX_DIM or info.count > _MAX_ROWS or max(rows, default=0) > _MAX_ROWS:
+                raise ValueError(f"rows are {info.dim} wide, and there are {info.count}")
         except FileNotFoundError as error:
             raise DataError(
                 f"{folder} is no embedding store: it has no store.json",
