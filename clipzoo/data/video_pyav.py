@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import av
 
 _CLOSE_S = 1e-6  # times closer than this are the same
+_LARGE_PX = 1280 * 720
 _NO_SEEKING = ("mpegts", "mpeg", "avi")
 """Containers where a seek lands near a time at best, or whose packets carry no presentation times."""
 
@@ -54,6 +56,9 @@ class PyAVReader:
         self.path = path
         self._av = av
         self._needed: frozenset[int] | None = None
+        self._begun: Iterator[av.VideoFrame] | None = None
+        # One for all frames: to set up a conversion takes longer than to convert a small picture.
+        self._to_rgb = av.video.reformatter.VideoReformatter()
         try:
             self.container = self._av.open(str(path), metadata_errors="ignore")
         except (self._av.FFmpegError, OSError, ValueError) as error:
@@ -64,7 +69,7 @@ class PyAVReader:
             self.stream = self.container.streams.video[0]
             if self.stream.codec_context is None:
                 raise DataError(f"{path} has a video track of a kind that nothing here decodes")
-            self.stream.thread_type = "AUTO"  # whole frames too, where the codec can
+            self._share_work()
             self.ordered = not any(name in self.container.format.name.split(",") for name in _NO_SEEKING)
             self.index = self._read_index()
             self.metadata = self._describe()
@@ -75,6 +80,12 @@ class PyAVReader:
     def close(self) -> None:
         """Close the file."""
         self.container.close()
+
+    def _share_work(self) -> None:
+        """Threads that decode whole frames, where a frame is worth the handing over; parts of frames otherwise."""
+        context = self.stream.codec_context
+        large = (context.width or 0) * (context.height or 0) >= _LARGE_PX
+        self.stream.thread_type = "AUTO" if large else "SLICE"
 
     def _read_index(self) -> _Index:
         pts, key_pts, key_dts = [], [], []
@@ -127,8 +138,9 @@ class PyAVReader:
         return np.asarray(pts) * base.numerator / base.denominator
 
     def _first_frame(self) -> av.VideoFrame:
-        self._rewind()
-        for frame in self._decoded():
+        frames = self._from_start()
+        for frame in frames:
+            self._begun = chain((frame,), frames)
             return frame
         raise DataError(f"{self.path} has frames, but none can be decoded")
 
@@ -150,8 +162,7 @@ class PyAVReader:
         """Decode from the start and count: right for containers that cannot be trusted with anything else."""
         times = self.times_s
         self._needed = None
-        self._rewind()
-        frames = enumerate(self._decoded())
+        frames = enumerate(self._from_start())
         number, picture, reached = -1, None, -1
         frame = None
         for row in rows:
@@ -164,7 +175,7 @@ class PyAVReader:
                 raise self._cut_off(float(times[row]))
             # A container may hold an empty packet or two more than frames, at its end.
             if reached != number:
-                picture, reached = _upright(frame), number
+                picture, reached = self._upright(frame), number
             yield picture, float(times[number])  # type: ignore[misc]
 
     def _by_seeking(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
@@ -186,7 +197,7 @@ class PyAVReader:
                 if frame is None:
                     raise self._cut_off(float(self._seconds(int(pts))))
                 frames = self._continued
-            picture, shown = _upright(frame), pts
+            picture, shown = self._upright(frame), pts
             yield picture, float(self._seconds(int(pts)))
 
     def _advance(self, frames: Iterator[av.VideoFrame], pts: int) -> av.VideoFrame | None:
@@ -209,8 +220,8 @@ class PyAVReader:
     def _from_key(self, key: int) -> Iterator[av.VideoFrame]:
         """Frames from the key frame ``key`` on, or from an earlier one where the container cannot find it."""
         if key <= 0:
-            self._rewind()
-            return self._decoded()
+            return self._from_start()
+        self._begun = None  # what was begun is not there any more after a seek
         target = int(self.index.key_pts[key])
         for offset in (target, int(self.index.key_dts[key])):
             try:
@@ -221,6 +232,13 @@ class PyAVReader:
             if first.is_keyframe and first.pts is not None and first.pts <= target:
                 self.container.seek(offset, stream=self.stream, backward=True)
                 return self._decoded()
+        return self._from_start()
+
+    def _from_start(self) -> Iterator[av.VideoFrame]:
+        """All frames; the first that asks goes on from the one frame that was decoded to describe the video."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            return begun
         self._rewind()
         return self._decoded()
 
@@ -233,7 +251,7 @@ class PyAVReader:
             self.container.close()
             self.container = self._av.open(str(self.path), metadata_errors="ignore")
             self.stream = self.container.streams.video[0]
-            self.stream.thread_type = "AUTO"
+            self._share_work()
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         """Frames from here on; without those that are neither needed themselves nor for the decoding of others."""
@@ -246,6 +264,11 @@ class PyAVReader:
         except self._av.FFmpegError:
             return
 
+    def _upright(self, frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+        picture = self._to_rgb.reformat(frame, format="rgb24").to_ndarray()
+        turns = _quarter_turns(frame)
+        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
     def _cut_off(self, second: float) -> DataError:
         return DataError(
             f"the frame at {second:.3f} s of {self.path} cannot be decoded: the file is cut off or damaged",
@@ -256,12 +279,6 @@ class PyAVReader:
 def _quarter_turns(frame: av.VideoFrame) -> int:
     """Counter-clockwise quarter turns to the picture as it is meant to be seen."""
     return round(getattr(frame, "rotation", 0) / 90) % 4
-
-
-def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-    picture = frame.to_ndarray(format="rgb24")
-    turns = _quarter_turns(frame)
-    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
 
 def _reason(error: Exception) -> str:
