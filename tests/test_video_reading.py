@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from clipzoo.data.video_reading import (
@@ -63,6 +64,33 @@ def check_whole(name: str, backend: str) -> None:
 def test_pyav_gives_the_frame_on_show(name):
     pytest.importorskip("av")
     check_whole(name, "pyav")
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_parts_that_are_decoded_beside_each_other_give_the_same_frames(name, three_threads):
+    check_whole(name, "pyav")
+
+
+def test_work_is_shared_at_key_frames(three_threads, monkeypatch):
+    with open_video(CORPUS / "bframes_opengop_2997.mp4", "pyav") as video:
+        reader = video.reader
+        rows = np.arange(len(reader.times_s))
+        shares = reader._shares(rows)
+        assert len(shares) == 3
+        assert np.concatenate(shares).tolist() == rows.tolist()
+        starts = [reader.index.pts[share[0]] for share in shares]
+        assert set(starts) <= set(reader.index.key_pts.tolist())
+        assert max(map(len, shares)) < len(rows) / 2
+        monkeypatch.setattr("clipzoo.data.video_pyav._HELD_MB", 1)
+        assert len(reader._shares(rows)) == 1, "what would not fit is decoded one after the other"
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -122,8 +150,11 @@ def test_what_is_no_video_is_refused_with_its_name(name):
     check_refused(name, "auto")
 
 
-def test_a_video_that_is_cut_off_gives_what_is_there_and_refuses_the_rest():
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_video_that_is_cut_off_gives_what_is_there_and_refuses_the_rest(threads, request):
     pytest.importorskip("av")
+    if threads == 3:
+        request.getfixturevalue("three_threads")
     path = CORPUS / "truncated_partial.mp4"
     with open_video(path, "pyav") as video:
         assert video.metadata.duration_s == pytest.approx(4.0)
@@ -283,21 +314,23 @@ def long_video(tmp_path):
     return path
 
 
-def test_a_long_video_is_read_where_it_is_asked_for(long_video):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_long_video_is_read_where_it_is_asked_for(threads, long_video, request, monkeypatch):
+    if threads == 3:
+        request.getfixturevalue("three_threads")
     with open_video(long_video, "pyav") as video:
         decoded = 0
-        kept = video.reader._decoded
+        kept = type(video.reader)._decoded
 
-        def counted():
+        def counted(reader):
             nonlocal decoded
-            for frame in kept():
+            for frame in kept(reader):
                 decoded += 1
                 yield frame
 
-        video.reader._decoded = counted
+        monkeypatch.setattr(type(video.reader), "_decoded", counted)
         frames, pts_s = video.frames_at([30010.0, 50.0])
         assert pts_s.tolist() == [30000.0, 40.0]
         assert [round((float(frame.float().mean()) - 20) / 3) for frame in frames] == [50, 0]
         assert decoded < 70, "only the groups of pictures asked for are decoded"
-        # One picture at a time is held: memory does not grow with the number of times.
         assert sum(1 for _ in video.frames(np.arange(0, 36000, 20.0))) == 1800

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
 from clipzoo.data.video_reading import VideoMetadata
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 
 _CLOSE_S = 1e-6  # times closer than this are the same
 _LARGE_PX = 1280 * 720
+_HELD_MB = 256
+"""Frames that wait to be handed out while others are decoded; more of them are decoded one after the other."""
 _NO_SEEKING = ("mpegts", "mpeg", "avi")
 """Containers where a seek lands near a time at best, or whose packets carry no presentation times."""
 
@@ -156,7 +161,48 @@ class PyAVReader:
             # After the last packet of a torn file there is a hole up to the promised end, not a frozen frame.
             if row == len(times) - 1 and second >= times[-1] + max(0.5, 3 * typical) and held[-1] > 1.5 * typical + 0.5:
                 raise self._cut_off(second)
-        yield from self._by_seeking(rows) if self.ordered else self._in_order(rows)
+        if not self.ordered:
+            yield from self._in_order(rows)
+            return
+        first, *others = self._shares(rows)
+        if not others:
+            yield from self._by_seeking(first)
+            return
+        with ThreadPoolExecutor(len(others)) as pool:
+            rest = [pool.submit(self._apart, part) for part in others]
+            yield from self._by_seeking(first)
+            for part in rest:
+                yield from part.result()
+
+    def _shares(self, rows: np.ndarray) -> list[np.ndarray]:
+        """Frames that can be decoded beside each other, because a key frame lies between: a share for each thread.
+
+        Threads that share out single frames gain nothing where frames are small, and half of the time here.
+        """
+        threads = torch.get_num_threads()
+        held_mb = len(rows) * 3 * self.metadata.width * self.metadata.height / 1e6
+        keys = np.searchsorted(self.index.key_pts, self.index.pts[rows], side="right") - 1
+        cuts = np.flatnonzero(np.diff(keys)) + 1
+        if threads == 1 or len(cuts) == 0 or held_mb > _HELD_MB:
+            return [rows]
+        runs = np.split(rows, cuts)
+        starts = np.searchsorted(self.index.pts, self.index.key_pts[np.maximum(keys[np.append(0, cuts)], 0)])
+        work = np.array([run[-1] - start + 1 for run, start in zip(runs, starts, strict=True)])
+        share = ((np.cumsum(work) - work / 2) * threads / work.sum()).astype(int)
+        return [np.concatenate([r for r, s in zip(runs, share, strict=True) if s == n]) for n in np.unique(share)]
+
+    def _apart(self, rows: np.ndarray) -> list[tuple[np.ndarray, float]]:
+        """Frames from the same file, opened once more."""
+        twin = copy(self)
+        twin._to_rgb = self._av.video.reformatter.VideoReformatter()
+        twin._begun = None
+        twin.container = self._av.open(str(self.path), metadata_errors="ignore")
+        try:
+            twin.stream = twin.container.streams.video[0]
+            twin._share_work()
+            return list(twin._by_seeking(rows))
+        finally:
+            twin.container.close()
 
     def _in_order(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, float]]:
         """Decode from the start and count: right for containers that cannot be trusted with anything else."""
