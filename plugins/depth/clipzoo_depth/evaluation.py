@@ -431,7 +431,7 @@ def _best_constant(data: DepthDataset, items: Mapping[str, Any], protocol: Proto
 def _counted(target: np.ndarray, protocol: Protocol) -> np.ndarray:
     from clipzoo.metrics.depth import crop_mask
 
-    mask = crop_mask(*target.shape, protocol.crop).numpy()
+    mask = crop_mask(target.shape[0], target.shape[1], protocol.crop).numpy()
     if protocol.inside is not None:
         left, top, right, bottom = protocol.inside
         seen = np.zeros_like(mask)
@@ -457,7 +457,7 @@ def _write_files(
     image = frame.view.image[top:bottom, left:right]
     intrinsics = frame.view.intrinsics
     if intrinsics is None:
-        intrinsics = intrinsics_of_view(*frame.view.image.shape[:2], settings.fov_deg)
+        intrinsics = intrinsics_of_view(frame.view.image.shape[0], frame.view.image.shape[1], settings.fov_deg)
     intrinsics = (intrinsics[0], intrinsics[1], intrinsics[2] - left, intrinsics[3] - top)
     folder, name = context.folder / "depth", _file_name(frame.item.key)
     write_whole(folder / f"{name}.depth.png", depth_png(depth))

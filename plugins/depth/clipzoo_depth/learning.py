@@ -192,9 +192,10 @@ def _learn(method: DepthCLIP, shots: Sequence[Shots], learn: tuple[str, ...], re
         bins = _bins_of(steps) if "bins" in learn else method.bins
         text = rows()
         total = sum(len(part.depth) for part in shots)
-        loss = sum(
+        losses_of_parts = [
             len(part.depth) / total * _loss(part, bins, text, temperature.exp(), recipe.balance) for part in shots
-        )
+        ]
+        loss = torch.stack(losses_of_parts).sum()
         pull = recipe.pull * (
             (text - method.text).square().sum()
             + (bins / method.bins).log().square().mean()
@@ -216,7 +217,8 @@ def _learn(method: DepthCLIP, shots: Sequence[Shots], learn: tuple[str, ...], re
 def _loss(part: Shots, bins: Tensor, text: Tensor, temperature: Tensor, balance: float) -> Tensor:
     logits = (SCALE / temperature * part.features @ text.T).movedim(-1, 1)
     coarse = depth_from_logits(logits, bins)[:, None]
-    return scale_invariant_loss(enlarge(coarse, tuple(part.depth.shape[-2:]))[:, 0], part.depth, balance)
+    height, width = part.depth.shape[-2:]
+    return scale_invariant_loss(enlarge(coarse, (height, width))[:, 0], part.depth, balance)
 
 
 def _steps_of(bins: Tensor) -> Tensor:

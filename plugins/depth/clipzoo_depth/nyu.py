@@ -50,7 +50,8 @@ def open_nyuv2(path: Path, *, split: str = "test", depth_map: str = "raw", **_: 
 
 def _open_mat(file: Path, split: str, depth_map: str) -> DepthDataset:
     try:
-        with h5py.File(file, "r") as stored:
+        with h5py.File(file, "r") as opened:
+            stored: Any = opened
             count = stored["images"].shape[0]
             scenes = [_text(stored, reference) for reference in np.asarray(stored["sceneTypes"]).flatten()]
             shapes = stored["images"].shape[1:], stored[_MAPS[depth_map]].shape
@@ -94,7 +95,8 @@ def _numbers(file: Path, split: str, count: int) -> list[int]:
 
 def _frame(file: Path, number: int, depth_map: str) -> View:
     try:
-        with h5py.File(file, "r") as stored:
+        with h5py.File(file, "r") as opened:
+            stored: Any = opened
             # MATLAB stores columns first: [3, width, height] and [width, height].
             image = np.asarray(stored["images"][number]).transpose(2, 1, 0).astype(np.uint8)
             depth = np.asarray(stored[_MAPS[depth_map]][number]).T

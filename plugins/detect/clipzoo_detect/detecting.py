@@ -86,7 +86,8 @@ def _detector(settings: ViLDSettings, context: Context, data: DetectionData) -> 
             name = image.key if image.key in own else Path(image.key).name
             if name not in own:
                 raise DataError(f"{settings.boxes} has no boxes for {image.key}")
-            proposed, left_out = given_proposals(torch.tensor(own[name]).reshape(-1, 4), tuple(pixels.shape[-2:]))
+            height, width = pixels.shape[-2:]
+            proposed, left_out = given_proposals(torch.tensor(own[name]).reshape(-1, 4), (height, width))
             if left_out:
                 context.note(f"{left_out} of the boxes given for {image.key} have no area in it and were left out.")
         return method.classify(proposed, method.embed(pixels, proposed.boxes), vocabulary)

@@ -59,7 +59,7 @@ def draw_detections(
         draw.rectangle(_scaled(box, factor), outline=class_colour(label), width=width)
     taken: list[tuple[float, float, float, float]] = []
     for box, value, label in entries:
-        text = names[label] + (f" {value:.2f}" if score else "")
+        text = f"{names[label]} {value:.2f}" if score else str(names[label])
         _label(draw, font, text, _scaled(box, factor), class_colour(label), canvas.size, taken)
     return canvas
 

@@ -166,7 +166,11 @@ def _precision(
             if not rows:
                 return _nothing_found(truth)
             run = COCOeval_faster(
-                reference, reference.loadRes(rows), kind, lvis_style=federated, print_function=lambda *_: None
+                reference,
+                reference.loadRes(rows),
+                kind,  # type: ignore[arg-type]
+                lvis_style=federated,
+                print_function=lambda *_: None,
             )
         run.params.maxDets = [1, 10, limit] if not federated else [limit]
         run.evaluate()

@@ -345,7 +345,7 @@ class CLIPasso:
             starts = choose(probabilities.numpy(), strokes, seed)
             return starts, walk_points(starts, (side, side), seed, segments=segments) / side
         shown = _shown(target)
-        least = F.adaptive_avg_pool2d(probabilities[None], tuple(shown.shape[-2:]))[0]
+        least = F.adaptive_avg_pool2d(probabilities[None], [*shown.shape[-2:]])[0]
         starts, points = trace_contours(
             shown[0].numpy(), least.numpy(), strokes, seed, segments=segments, inside=_inside(target)
         )
@@ -483,8 +483,8 @@ class Lesson:
             found,
             repeated,
             self.painter.weights,
-            distance=self.painter.distance,
-            reduction="none",  # type: ignore[arg-type]
+            distance=self.painter.distance,  # type: ignore[arg-type]
+            reduction="none",
         )
 
 

@@ -67,6 +67,7 @@ class Viewer(Protocol):
             drawing: from a side in pixels to the picture ``[1, 3, side, side]``, such as ``ink.render``.
             photo: the object, in [0, 1].
         """
+        ...
 
 
 class EncoderViewer:
@@ -132,7 +133,7 @@ def own_drawing(shape: str) -> Drawn:
 def on_texture(shape: str, seed: int) -> tuple[Image.Image, np.ndarray]:
     """A toy object before black and grey stripes and noise, and its mask."""
     plain = render_object(shape, COLOUR, _PHOTO_PX)
-    solid = (plain < 250).any(-1)
+    solid = np.any(plain < 250, axis=-1)
     rows, columns = np.mgrid[:_PHOTO_PX, :_PHOTO_PX]
     generator = np.random.RandomState(seed)
     angle = generator.uniform(0, np.pi)
@@ -274,7 +275,7 @@ def main(
     viewers["outlines"] = OutlineViewer()
     painter = CLIPasso(clips[model], clips[saliency_model], views=views, tuning=tuning)
     shapes, numbers = [word for word in objects.split(",") if word], [int(count) for count in counts.split(",")]
-    given = {"steps": steps, "restarts": restarts, "seed": seed}
+    given: dict[str, Any] = {"steps": steps, "restarts": restarts, "seed": seed}
     started, drawn = time.perf_counter(), []
     click.echo(f"{steps} steps, {restarts} restarts, {views} views, seed {seed}, tuning {tuning}")
     if shapes:

@@ -16,7 +16,7 @@ from clipzoo_sketch.outline import FLATNESS_PX, MAX_CHORDS, MAX_TURN, MIN_TURN, 
 
 _compiled = njit(cache=True, nogil=True, error_model="numpy")
 # What Python never calls needs no door to it.
-_inner = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_inner = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
 _NOTHING = 1e-9
 _HALF_TURN = math.pi
 

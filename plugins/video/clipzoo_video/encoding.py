@@ -42,7 +42,7 @@ class FrameCache:
     def key(self, clip: FrozenCLIP, item: VideoItem, n: int, strategy: str) -> str:
         """Of a video: its file (path, size, time of change) or its frames, the sampling, the encoder."""
         if isinstance(item.source, np.ndarray):
-            of: object = hashlib.sha256(np.ascontiguousarray(item.source)).hexdigest()
+            of: object = hashlib.sha256(np.ascontiguousarray(item.source).data).hexdigest()
         else:
             state = item.source.stat()
             of = [str(item.source.resolve()), state.st_size, state.st_mtime_ns, item.until_s]
