@@ -25,7 +25,7 @@ from torch import Tensor
 
 from clipzoo.errors import ConfigError, DataError, RunError, UsageError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout of a checkpoint."""
 
 Rate = float | Callable[[int], float]
@@ -401,8 +401,10 @@ class _Run:
             "trace": [step for step, _ in self.trace],
             "random": random_plain,
         }
-        ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        _write(path, safetensors.torch.save(ready | random_tensors, metadata={"optimisation": json.dumps(told)}))
+        ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()} | random_tensors
+        plain_text = json.dumps(told)
+        metadata = {"optimisation": plain_text, "digest": _content_digest(ready, plain_text)}
+        _write(path, safetensors.torch.save(ready, metadata=metadata))
 
     def load(self, path: Path, config: Mapping[str, Any] | None) -> None:
         """Take over the state in ``path``."""
@@ -488,13 +490,27 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UsageError(f"there is no checkpoint {path}", expected="a file that an optimisation has saved")
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
-            told = json.loads((file.metadata() or {})["optimisation"])
+            metadata = file.metadata() or {}
+            told = json.loads(metadata["optimisation"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except (OSError, ValueError, KeyError, safetensors.SafetensorError) as error:
         raise DataError(f"{path} is no checkpoint, or damaged: {error}") from error
     if not isinstance(told, dict) or told.get("format") != FORMAT:
         raise DataError(f"{path} was written by another version of clipzoo")
+    if metadata.get("digest") != _content_digest(tensors, metadata["optimisation"]):
+        raise DataError(
+            f"{path} is damaged: its numbers are not those that were saved", hint="delete it to start again"
+        )
     return tensors, told
+
+
+def _content_digest(tensors: Mapping[str, Tensor], plain: str) -> str:
+    """SHA-256 of all that a checkpoint holds: a state in which one number has changed would still look like one."""
+    digest = hashlib.sha256(plain.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _write(path: Path, content: bytes) -> None:

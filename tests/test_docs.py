@@ -7,11 +7,9 @@ import dataclasses
 import importlib.util
 import os
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -20,21 +18,14 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
+from documented import DOCS, OURS, ROOT, TEXTS, command_of, commands_in, shell_lines
 
 from clipzoo import Settings, config
 from clipzoo.cli import cli
-from clipzoo.plugin import find_plugin, plugins
+from clipzoo.plugin import find_plugin
 
-ROOT = Path(__file__).parents[1]
-DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [page for page in DOCS if "```python" in page.read_text(encoding="utf-8")]
-TEXTS = [
-    *DOCS,
-    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md", "examples/README.md")),
-    *sorted((ROOT / "plugins").glob("*/README.md")),
-]
 DEFAULTS = config._defaults
-OURS = sorted(name for name, found in plugins().items() if found.distribution.partition("-")[0] == "clipzoo")
 
 
 def name_of(page: Path) -> str:
@@ -54,52 +45,6 @@ def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 # Commands
-
-
-def shell_lines(text: str) -> Iterator[str]:
-    """Lines of shell: in fences for a shell or without a language, in indented blocks, and inline code."""
-    language, paragraph = None, True
-    for line in text.splitlines():
-        fence = re.match(r"```(\w*)", line)
-        if fence:
-            language = None if language is not None else fence[1] or "bash"
-        elif language is not None:
-            if language in ("bash", "sh", "console"):
-                yield line.strip()
-        elif line.startswith("    ") and paragraph:
-            yield line.strip()
-        else:
-            yield from re.findall(r"(?<!`)`((?:clipzoo|pip install|uv run|python|torchrun) [^`]+)`(?!`)", line)
-            paragraph = not line.strip()
-
-
-def command_of(line: str) -> list[str] | None:
-    """The words of a command that concerns clipzoo; None for anything else."""
-    if "..." in line or re.search(r"\b(METHOD|COMMAND|PLUGIN|CLONE|key=value)\b", line):
-        return None  # a form, not a command
-    try:
-        words = shlex.split(line, comments=True)
-    except ValueError:
-        return None
-    while words and (words[0] in ("$", "uv", "run") or re.fullmatch(r"[A-Z_]+=.*", words[0])):
-        words = words[1:]
-    if words[:1] == ["torchrun"] and "-m" in words:
-        words = ["python", *words[words.index("-m") :]]
-    if words[:3] == ["python", "-m", "clipzoo"]:
-        words = words[2:]
-    return words if words and words[0] in ("clipzoo", "python", "pip", "pytest") else None
-
-
-GUIDES = ("plugins.md", "your-method-in-an-hour.md")
-"""Pages whose reader makes a plugin: its name need not be installed."""
-
-
-def commands_in(page: Path) -> list[list[str]]:
-    """Every command of a page once."""
-    found = [words for line in shell_lines(page.read_text(encoding="utf-8")) if (words := command_of(line))]
-    if page.name in GUIDES:
-        found = [words for words in found if not (words[0] == "clipzoo" and len(words) > 2 and words[2] not in OURS)]
-    return [list(words) for words in dict.fromkeys(map(tuple, found))]
 
 
 COMMANDS = [

@@ -216,6 +216,49 @@ def test_a_folder_in_open_clip_layout_loads(tmp_path) -> None:
     torch.testing.assert_close(clip.encode_image(pixels), expected, atol=1e-5, rtol=0)
 
 
+def encoder_folder(folder: Path, **changes) -> Path:
+    """A folder in the layout of open_clip; ``changes`` are made to the configuration after the weights were written."""
+    from safetensors.torch import save_file
+
+    vision = {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
+    text = {"context_length": 16, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}
+    save_file(open_clip.model.CLIP(32, vision, text).state_dict(), folder / "open_clip_model.safetensors")
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    config = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}
+    for name, value in changes.items():
+        for part in (config, vision, text, preprocess):
+            part.update({name: value} if name in part else {})
+    content = {"model_cfg": config, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("width", 20_000), ("layers", 10**7), ("layers", [10**6] * 4), ("embed_dim", 10**8), ("image_size", 10**6),
+     ("vocab_size", 10**8), ("context_length", 20_000), ("width", "wide"), ("layers", float("nan"))],
+)  # fmt: skip
+def test_a_configuration_larger_than_its_weights_makes_no_network(tmp_path, monkeypatch, name, value) -> None:
+    folder = encoder_folder(tmp_path, **{name: value})
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: pytest.fail("memory was asked for"))
+    with pytest.raises(WeightsError, match=r"tells of a network|no configuration"):
+        load_clip(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("value", [1e308, [0.5], ["a"] * 3, [float("nan")] * 3, {"r": 1}])
+def test_pixel_means_that_are_not_three_numbers_are_refused(tmp_path, value) -> None:
+    with pytest.raises(WeightsError, match="three numbers"):
+        load_clip(str(encoder_folder(tmp_path, mean=value)), device="cpu")
+
+
+def test_a_configuration_that_is_none_is_refused(tmp_path) -> None:
+    for text in ("", "[]", "{}", '{"model_cfg": 3}', "[" * 100_000):
+        encoder_folder(tmp_path)
+        (tmp_path / "open_clip_config.json").write_text(text)
+        with pytest.raises(WeightsError, match="no configuration of open_clip"):
+            load_clip(str(tmp_path), device="cpu")
+
+
 def test_unknown_devices_are_refused() -> None:
     for device in ("cuda:99", "toaster"):
         with pytest.raises(ConfigError):

@@ -229,6 +229,27 @@ def test_there_must_be_something_to_resume_from(tmp_path):
         drawn(tmp_path / "nothing", 5, resume=True)
 
 
+@pytest.mark.parametrize("change", ["a number", "a rate", "a state"])
+def test_a_checkpoint_in_which_one_thing_is_another_is_noticed(tmp_path, change):
+    """Any of them would still be a state of an optimisation, or break its next step."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    path, x = tmp_path / "c.safetensors", started()
+    optimise(lambda step: valley(x), {"x": x}, 0.05, 5, checkpoint=path)
+    with safe_open(path, "pt") as file:
+        told, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}
+    if change == "a number":
+        tensors["best/x"][0, 0] += 1e-9
+    elif change == "a rate":
+        told["optimisation"] = told["optimisation"].replace('"weight_decay": ', '"weight_dekay": ')
+    else:
+        told["optimisation"] = told["optimisation"].replace('"step": 5', '"step": -5')
+    save_file(tensors, path, told)
+    with pytest.raises(DataError, match="damaged"):
+        optimise(lambda step: valley(x), {"x": x}, 0.05, 6, checkpoint=path, resume=True)
+
+
 def test_a_checkpoint_is_written_whole_and_leaves_no_parts(tmp_path):
     drawn(tmp_path / "state", 5)
     assert [path.name for path in tmp_path.iterdir()] == ["state"]

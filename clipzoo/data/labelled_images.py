@@ -8,6 +8,7 @@ import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -296,10 +297,7 @@ def _class_names(labels: Sequence[str], folder: Path) -> tuple[tuple[str, ...], 
     """Folder names as class names; WordNet ids become words."""
     if not all(_WNID.fullmatch(label) for label in labels):
         return tuple(labels), "one folder a class"
-    from open_clip import IMAGENET_CLASSNAMES
-    from timm.data.imagenet_info import ImageNetInfo
-
-    known = dict(zip(ImageNetInfo("imagenet-1k").label_names(), IMAGENET_CLASSNAMES, strict=True))
+    known = dict(_imagenet_words())
     for extra in ("words.txt", "LOC_synset_mapping.txt"):
         if (folder / extra).is_file():
             for line in _text(folder / extra).splitlines():
@@ -313,6 +311,15 @@ def _class_names(labels: Sequence[str], folder: Path) -> tuple[tuple[str, ...], 
             hint="names=... for names of your own",
         )
     return tuple(_distinct([known[label] for label in labels], labels)), "ImageNet: one folder a WordNet id"
+
+
+@cache
+def _imagenet_words() -> dict[str, str]:
+    """WordNet id to words, of the thousand classes of ImageNet."""
+    from open_clip import IMAGENET_CLASSNAMES
+    from timm.data.imagenet_info import ImageNetInfo
+
+    return dict(zip(ImageNetInfo("imagenet-1k").label_names(), IMAGENET_CLASSNAMES, strict=True))
 
 
 def _distinct(names: Sequence[str], ids: Sequence[str]) -> list[str]:

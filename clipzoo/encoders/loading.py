@@ -19,6 +19,8 @@ from clipzoo.encoders.weight_files import read_weight_file
 from clipzoo.errors import ConfigError, WeightsError, closest_matches
 from clipzoo.paths import offline
 
+_MOST_WORDS = 1 << 14
+
 
 def load_clip(
     name: str = "tiny", device: str | torch.device = "auto", precision: str = "fp32", compile: bool = False
@@ -72,6 +74,7 @@ def _load(name: str) -> tuple[nn.Module, Any]:
                 f"the folder {name} holds no open_clip_config.json",
                 expected="open_clip_config.json and open_clip_model.safetensors",
             )
+        _check_claims(path)
         return _open_clip(f"local-dir:{path}", None, name)
     if path.is_file():
         raise WeightsError(
@@ -82,6 +85,44 @@ def _load(name: str) -> tuple[nn.Module, Any]:
     if name.endswith("/random"):
         return _untrained(_architecture(name.removesuffix("/random"), name))
     return _open_clip(*_split(name), name)
+
+
+def _check_claims(folder: Path) -> None:
+    """Hold what a configuration claims against the weights beside it, before a network of that size is made.
+
+    Raises:
+        WeightsError: if the network has more numbers than the largest file bytes, or the configuration cannot be read.
+    """
+    file = folder / "open_clip_config.json"
+    most = max(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    try:
+        model = json.loads(file.read_text(encoding="utf-8"))["model_cfg"]
+        for tower in (model["vision_cfg"], model["text_cfg"]):
+            least = _least_numbers(tower, model["embed_dim"])
+            if not least <= most or tower.get("context_length", 1) > _MOST_WORDS:
+                raise WeightsError(
+                    f"{file} tells of a network of {least:.3g} numbers, and no file in {folder} has more than {most:,} "
+                    "bytes",
+                    expected="the configuration that belongs to the weights",
+                )
+    except WeightsError:
+        raise
+    except (OSError, RecursionError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{file} is no configuration of open_clip: {type(error).__name__}: {error}"[:400],
+            expected="model_cfg with embed_dim, vision_cfg and text_cfg",
+        ) from error
+
+
+def _least_numbers(tower: dict[str, Any], embed_dim: int) -> float:
+    """A lower bound on the weights of a tower: in each layer the square of its width, and one row a word or patch."""
+    layers, width = tower.get("layers") or 1, tower.get("width") or 1
+    depth = sum(layers) if isinstance(layers, list) else layers
+    size = tower.get("image_size") or 0
+    patches = max(size if isinstance(size, list) else [size]) / (tower.get("patch_size") or 32)
+    inside = width * depth * max(tower.get("mlp_ratio") or 1, 1)
+    rows = (tower.get("vocab_size") or 1, tower.get("context_length") or 1, patches**2, embed_dim)
+    return width * max(inside, *rows)
 
 
 def choose_device(device: str | torch.device = "auto") -> torch.device:

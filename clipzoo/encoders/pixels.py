@@ -84,22 +84,28 @@ class Preprocessing:
         """What an open_clip image tower says of itself.
 
         Raises:
-            WeightsError: if it takes no square images.
+            WeightsError: if it takes no square images, or says what cannot be.
         """
         told = dict(getattr(visual, "preprocess_cfg", None) or {})
         size = visual.image_size
-        height, width = size if isinstance(size, tuple | list) else (size, size)
-        if height != width:
-            raise WeightsError(f"the image tower takes {height} x {width} pixels", expected="a square")
-        fill = told.get("fill_color", 0) or 0
-        return cls(
-            int(height),
-            tuple(told.get("mean") or getattr(visual, "image_mean", None) or CLIP_MEAN),
-            tuple(told.get("std") or getattr(visual, "image_std", None) or CLIP_STD),
-            told.get("interpolation") or "bicubic",
-            told.get("resize_mode") or "shortest",
-            (fill[0] if isinstance(fill, tuple | list) else fill) / 255,
-        )
+        try:
+            height, width = size if isinstance(size, tuple | list) else (size, size)
+            if height != width:
+                raise WeightsError(f"the image tower takes {height} x {width} pixels", expected="a square")
+            fill = told.get("fill_color", 0) or 0
+            return cls(
+                int(height),
+                _channels(told.get("mean") or getattr(visual, "image_mean", None) or CLIP_MEAN),
+                _channels(told.get("std") or getattr(visual, "image_std", None) or CLIP_STD),
+                told.get("interpolation") or "bicubic",
+                told.get("resize_mode") or "shortest",
+                (fill[0] if isinstance(fill, tuple | list) else fill) / 255,
+            )
+        except (TypeError, ValueError, IndexError, OverflowError) as error:
+            raise WeightsError(
+                f"the preprocessing of the encoder cannot be read: {error}",
+                expected="a size, and mean and std of three numbers each",
+            ) from error
 
     @property
     def identity(self) -> str:
@@ -107,6 +113,14 @@ class Preprocessing:
         mean, std = (",".join(f"{value:.6g}" for value in part) for part in (self.mean, self.std))
         fit = {"shortest": "centre-crop"}.get(self.fit, self.fit)
         return f"{self.interpolation}-antialias,{fit},{self.size},mean={mean},std={std}"
+
+
+def _channels(values: Any) -> tuple[float, ...]:
+    """One finite number a channel."""
+    channels = tuple(float(value) for value in values)
+    if len(channels) != 3 or not all(map(math.isfinite, channels)):
+        raise ValueError(f"{values} are not three numbers")
+    return channels
 
 
 def fit_pixels(

@@ -7,9 +7,11 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
+_PAGE = 4096
 _NUMBERS = (
     b"-1",
     b"0",
@@ -71,8 +73,7 @@ def _tree(content: bytes) -> Any:
 
 
 def _change(content: bytearray, draw: random.Random, others: tuple[bytes, ...]) -> None:
-    size = len(content)
-    place = draw.randrange(size + 1)
+    place = _place(len(content), draw)
     kind = draw.randrange(10)
     if kind == 0:  # torn
         del content[place:]
@@ -86,9 +87,9 @@ def _change(content: bytearray, draw: random.Random, others: tuple[bytes, ...]) 
         word = draw.choice(_WORDS)
         content[place : place + len(word)] = word
     elif kind in (5, 6):  # a number in a text
-        found = list(_NUMBER.finditer(content))
+        found = list(islice(_NUMBER.finditer(content), 400))
         if found:
-            one = draw.choice(found[:400])
+            one = draw.choice(found)
             content[one.start() : one.end()] = draw.choice(_NUMBERS)
     elif kind == 7 and others:  # the end of another file
         other = draw.choice(others)
@@ -96,7 +97,15 @@ def _change(content: bytearray, draw: random.Random, others: tuple[bytes, ...]) 
     else:  # single bits
         for _ in range(draw.choice((1, 3, 20))):
             if content:
-                content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+                content[min(_place(len(content), draw), len(content) - 1)] ^= 1 << draw.randrange(8)
+
+
+def _place(size: int, draw: random.Random) -> int:
+    """A place from 0 to ``size``, of a big file as often in its first or last pages as anywhere: directories are there."""
+    if size > 2 * _PAGE and draw.random() < 0.5:
+        place = draw.randrange(_PAGE)
+        return place if draw.random() < 0.7 else size - place
+    return draw.randrange(size + 1)
 
 
 def _grafted(tree: Any, draw: random.Random) -> Any:

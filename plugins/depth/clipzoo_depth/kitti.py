@@ -115,9 +115,13 @@ def _mapped(image: Path, depth: Path, told: Path | None) -> View:
         raise DataError(f"{depth} has no image", expected=str(image))
     intrinsics: Intrinsics | None = None
     if told is not None and told.is_file():
-        numbers = _numbers(told.read_text(encoding="utf-8"), told)
+        try:
+            numbers = _numbers(told.read_text(encoding="utf-8"), told)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{told} cannot be read: {error}", expected="nine numbers") from error
         if len(numbers) == 9:
-            intrinsics = (numbers[0], numbers[4], numbers[2], numbers[5])
+            camera = _matrix(numbers, told, 3, 3)
+            intrinsics = (float(camera[0, 0]), float(camera[1, 1]), float(camera[0, 2]), float(camera[1, 2]))
     return checked_view(read_pixels(image), read_depth(depth, "m/256"), str(image), intrinsics)
 
 

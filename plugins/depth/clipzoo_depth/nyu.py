@@ -21,6 +21,7 @@ NYU_INTRINSICS: Intrinsics = (518.857901, 519.469611, 325.582449, 253.736166)
 
 LABELLED = "nyu_depth_v2_labeled.mat"
 SPLITS = "splits.mat"
+_MOST_M = 1e6  # far beyond what is plausible, and still a number in thousandths
 _MAPS = {"raw": "rawDepths", "filled": "depths"}
 
 
@@ -55,12 +56,12 @@ def _open_mat(file: Path, split: str, depth_map: str) -> DepthDataset:
             count = stored["images"].shape[0]
             scenes = [_text(stored, reference) for reference in np.asarray(stored["sceneTypes"]).flatten()]
             shapes = stored["images"].shape[1:], stored[_MAPS[depth_map]].shape
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         raise DataError(
             f"{file} is not the labelled NYU Depth v2: {type(error).__name__}: {error}",
             expected="a MATLAB 7.3 file with images, rawDepths, depths and sceneTypes",
         ) from error
-    if shapes[0] != (3, *shapes[1][1:]) or shapes[1][0] != count or len(scenes) != count:
+    if shapes[0] != (3, *shapes[1][1:]) or shapes[1][:1] != (count,) or len(scenes) != count:
         raise DataError(f"{file} holds images of {shapes[0]} and depth of {shapes[1]}: they do not belong together")
     numbers = range(count) if split == "all" else _numbers(file.with_name(SPLITS), split, count)
     items = tuple(
@@ -100,13 +101,12 @@ def _frame(file: Path, number: int, depth_map: str) -> View:
             # MATLAB stores columns first: [3, width, height] and [width, height].
             image = np.asarray(stored["images"][number]).transpose(2, 1, 0).astype(np.uint8)
             depth = np.asarray(stored[_MAPS[depth_map]][number]).T
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise DataError(f"{file} cannot be read at frame {number}: {error}") from error
     # The published files hold whole millimetres, cut off.
-    depth = np.floor(np.nan_to_num(depth.astype(np.float64)) * 1000).astype(np.float32) / 1000
-    return checked_view(
-        np.ascontiguousarray(image), plausible(depth.clip(0), f"{file}, {number}"), str(file), NYU_INTRINSICS
-    )
+    metres = np.nan_to_num(depth.astype(np.float64)).clip(0, _MOST_M)
+    depth = np.floor(metres * 1000).astype(np.float32) / 1000
+    return checked_view(np.ascontiguousarray(image), plausible(depth, f"{file}, {number}"), str(file), NYU_INTRINSICS)
 
 
 def _open_extracted(path: Path, split: str) -> DepthDataset:

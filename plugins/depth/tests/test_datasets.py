@@ -78,6 +78,28 @@ def test_labelled_file(nyu):
     assert len(open_path(nyu)) == len(open_path(nyu / "nyu_depth_v2_labeled.mat")) == 3
 
 
+@pytest.mark.parametrize("value", [1e308, 1e39, np.inf])
+def test_a_depth_beyond_all_numbers_is_refused_or_far(nyu, value):
+    with h5py.File(nyu / "nyu_depth_v2_labeled.mat", "r+") as file:
+        depths = file["rawDepths"][:].astype(np.float64)
+        depths[2, 30, 30], depths[0] = value, value
+        del file["rawDepths"]
+        file["rawDepths"] = depths
+    items = {item.key: item for item in open_nyuv2(nyu).items}
+    far, near = (next(item for key, item in items.items() if key.endswith(part)) for part in ("00000", "00002"))
+    with pytest.raises(DataError):
+        far.read()
+    assert near.read().depth[30, 30] > 1e5
+
+
+def test_depth_that_is_no_stack_of_frames(nyu):
+    with h5py.File(nyu / "nyu_depth_v2_labeled.mat", "r+") as file:
+        del file["rawDepths"]
+        file["rawDepths"] = 1.0
+    with pytest.raises(DataError, match="do not belong together"):
+        open_nyuv2(nyu)
+
+
 def test_labelled_file_without_splits(nyu):
     (nyu / "splits.mat").unlink()
     with pytest.raises(DataError, match=r"splits\.mat is missing(.|\n)*split=all"):
@@ -210,6 +232,18 @@ def test_depth_selection(tmp_path, write_photo, write_depth):
     view = open_path(tmp_path).items[0].read()
     assert view.intrinsics == (70.0, 71.0, 47.0, 31.0)
     np.testing.assert_allclose(view.depth, ramp(), atol=0.002)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"\xff\xfe7 0", "cannot be read"), (b"7 0 3 0 7 2 0 nan 1", "numbers"), (b"7 x", "no number")],
+)
+def test_bad_intrinsics_are_those_of_their_frame(tmp_path, write_photo, write_depth, content, said):
+    write_photo(tmp_path / "image" / "a_image_0.png")
+    write_depth(tmp_path / "groundtruth_depth" / "a_groundtruth_depth_0.png", ramp(), 256)
+    (tmp_path / "intrinsics").mkdir()
+    (tmp_path / "intrinsics" / "a_image_0.txt").write_bytes(content)
+    assert said in errors_of(open_path(tmp_path))["a_image_0.png"]
 
 
 def test_broken_frames_of_kitti(tmp_path, write_photo):

@@ -203,7 +203,7 @@ class ViLDNetwork(nn.Module):
         shape = SHAPES[backbone]
         self.shape, self.variant = shape, variant
         self.transform = GeneralizedRCNNTransform(
-            list(shape.least_px),
+            list(shape.least_px),  # type: ignore[arg-type]
             shape.most_px,
             _IMAGENET_MEAN,
             _IMAGENET_STD,  # type: ignore[arg-type]
@@ -547,6 +547,7 @@ def load_network(path: str | Path) -> tuple[ViLDNetwork, Description]:
         content = json.loads(text)
         content["classes"], content["base"] = tuple(content["classes"]), tuple(content["base"])
         description = Description(**content)
+        _check_widths(path, description, state)
         network = ViLDNetwork(
             description.dim,
             description.backbone,
@@ -562,3 +563,10 @@ def load_network(path: str | Path) -> tuple[ViLDNetwork, Description]:
             raise
         raise WeightsError(f"{path} cannot be read: {error}"[:300], expected="a file that stage=train wrote") from error
     return network, description
+
+
+def _check_widths(path: Path, description: Description, state: Mapping[str, Tensor]) -> None:
+    """Hold the description against the weights before a network of its size is made: it may claim any number."""
+    width = state["background"].numel()
+    if description.dim != width:
+        raise WeightsError(f"{path} has weights of width {width}", expected=f"{description.dim}, as its header says")

@@ -35,7 +35,7 @@ def read_voc(folder: Path, split: str | None = None, *, missing: float = 0.0) ->
     files = sorted(annotations.glob("*.xml"))
     listed = folder / "ImageSets" / "Main" / f"{split}.txt"
     if split and listed.is_file():
-        wanted = {line.split()[0] for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()}
+        wanted = _listed(listed)
         files = [file for file in files if file.stem in wanted]
     if not files:
         raise DataError(f"{folder} has no annotations", expected="Annotations/*.xml of Pascal VOC")
@@ -75,6 +75,16 @@ def read_voc(folder: Path, split: str | None = None, *, missing: float = 0.0) ->
 
 
 _Parsed = tuple[str, tuple[int, int], list[tuple[str, tuple[float, float, float, float], bool]]]
+
+
+def _listed(path: Path) -> set[str]:
+    """The first word of each line."""
+    try:
+        if path.stat().st_size > _MAX_XML_BYTES:
+            raise DataError(f"{path} has {path.stat().st_size:,} bytes", expected=f"at most {_MAX_XML_BYTES:,}")
+        return {line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}", expected="one name of an image a line") from error
 
 
 def _parse(file: Path) -> _Parsed:

@@ -135,6 +135,14 @@ def test_a_checkpoint_comes_back_and_knows_its_encoder(tiny, tmp_path):
         load_network(path)
 
 
+def test_a_checkpoint_that_claims_another_width_makes_no_network(tiny, tmp_path, monkeypatch):
+    network = ViLDNetwork(8, "small", "text", 2, masks=False)
+    save_network(tmp_path / "n.safetensors", network, describe(tiny, dim=2_500_000))
+    monkeypatch.setattr("clipzoo_detect.network.ViLDNetwork", lambda *_: pytest.fail("gigabytes were asked for"))
+    with pytest.raises(WeightsError, match="weights of width 8"):
+        load_network(tmp_path / "n.safetensors")
+
+
 def test_unknown_parts():
     with pytest.raises(ConfigError, match="vit"):
         ViLDNetwork(8, "vit")

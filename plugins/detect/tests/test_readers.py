@@ -142,6 +142,15 @@ def test_xml_that_is_none_of_pascal_voc(tmp_path, content):
         read_voc(tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"x\n\xff\xfe\n", b"x " * (9 << 20)])
+def test_a_list_of_pascal_voc_that_is_none(tmp_path, content):
+    (tmp_path / "x.xml").write_text(VOC)
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "test.txt").write_bytes(content)
+    with pytest.raises(DataError, match=r"test\.txt"):
+        read_voc(tmp_path, "test", missing=1)
+
+
 def test_images_alone(tmp_path):
     for name in ("b.png", "sub/a.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -345,7 +345,8 @@ class CLIPasso:
             starts = choose(probabilities.numpy(), strokes, seed)
             return starts, walk_points(starts, (side, side), seed, segments=segments) / side
         shown = _shown(target)
-        least = F.adaptive_avg_pool2d(probabilities[None], [*shown.shape[-2:]])[0]
+        height, width = shown.shape[-2:]
+        least = F.adaptive_avg_pool2d(probabilities[None], (height, width))[0]
         starts, points = trace_contours(
             shown[0].numpy(), least.numpy(), strokes, seed, segments=segments, inside=_inside(target)
         )

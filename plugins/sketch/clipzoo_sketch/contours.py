@@ -113,7 +113,7 @@ def contour_angles(pixels: Float[np.ndarray, "3 height width"]) -> Float[np.ndar
     sigma = _sigma(pixels)
     tensor = np.zeros((3, *pixels.shape[-2:]))
     for plane in np.asarray(pixels, np.float64):
-        down, right = np.gradient(gaussian_blur(plane, sigma))
+        down, right = np.gradient(gaussian_blur(np.asarray(plane), sigma))
         tensor += np.stack([right * right, down * down, right * down])
     xx, yy, xy = (gaussian_blur(part, _SMOOTH * sigma) for part in tensor)
     return 0.5 * np.arctan2(2 * xy, xx - yy) + np.pi / 2

@@ -11,7 +11,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from clipzoo_sketch import Drawing, Stroke, rasterize
-from clipzoo_sketch.rasterizer import Backend
 
 _FAR_AWAY = -10.0
 
@@ -43,7 +42,7 @@ class Ink:
         """Strokes of each."""
         return self.points.shape[1]
 
-    def render(self, side: int, backend: Backend = "auto") -> Float[Tensor, "drawings 3 side side"]:
+    def render(self, side: int, backend: str = "auto") -> Float[Tensor, "drawings 3 side side"]:
         """Pictures of ``side`` px; differentiable."""
         scale = side / self.size
         return rasterize(
@@ -52,7 +51,7 @@ class Ink:
             self.colours,
             size=(side, side),
             background=self.background,
-            backend=backend,
+            backend=backend,  # type: ignore[arg-type]
         )
 
     def drawing(self, row: int = 0, metadata: Mapping[str, Any] | None = None) -> Drawing:

@@ -137,8 +137,12 @@ def _json_rows(text: str, path: Path) -> list[Row]:
             stored: Any = [json.loads(line) for line in text.splitlines() if line.strip()]
         else:
             stored = json.loads(text)
-        return list(_rows_of(stored))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        rows = list(_rows_of(stored))
+        wrong = [row for row in rows if not (isinstance(row[0], str) and isinstance(row[1], str | None))]
+        if wrong:
+            raise ValueError(f"{wrong[0][:2]} is no image with a caption")
+        return rows
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         raise DataError(
             f"{path} is in no known layout of captions: {type(error).__name__}: {str(error)[:120]}",
             expected="COCO's (images, annotations), Karpathy's (images with sentences), a list of objects with image "

@@ -81,12 +81,13 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         stored = json.loads(file.read_text(encoding="utf-8"))
         config = stored.get("model_cfg", stored)
         config["embed_dim"], config["vision_cfg"], config["text_cfg"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        preprocess = {**PREPROCESS, **stored.get("preprocess_cfg", {})}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(
             f"{file} is no configuration of open_clip: {type(error).__name__}: {error}",
             expected="embed_dim, vision_cfg and text_cfg",
         ) from error
-    return config, {**PREPROCESS, **stored.get("preprocess_cfg", {})}
+    return config, preprocess
 
 
 def chosen_config(

@@ -341,21 +341,8 @@ class VideoIndex:
             self._loaded = []
             for file in sorted(self.folder.glob("*.safetensors")):
                 about = _header(file)
-                if about.get("encoder") != self.clip.fingerprint or about.get("layout") != _LAYOUT:
-                    continue
-                with safe_open(str(file), "pt") as stored:
-                    part = {name: stored.get_tensor(name) for name in stored.keys()}
-                self._loaded.append(
-                    _Indexed(
-                        about["key"],
-                        Path(about["path"]),
-                        part["frames"],
-                        part["times"].numpy(),
-                        part["spans"].numpy(),
-                        part["windows"],
-                        part["window_spans"].numpy(),
-                    )
-                )
+                if about.get("encoder") == self.clip.fingerprint and about.get("layout") == _LAYOUT:
+                    self._loaded.append(_indexed(file, about, self.clip.embed_dim))
         return self._loaded
 
     def _path(self, key: str) -> Path:
@@ -438,6 +425,29 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     order = np.argsort(values, kind="stable")
     total = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def _indexed(file: Path, about: Mapping[str, Any], dim: int) -> _Indexed:
+    """What a file of the index holds.
+
+    Raises:
+        DataError: if it is damaged.
+    """
+    try:
+        with safe_open(str(file), "pt") as stored:
+            part = {name: stored.get_tensor(name) for name in stored.keys()}
+        frames, windows = len(part["frames"]), len(part["windows"])
+        shapes = {"frames": (frames, dim), "times": (frames,), "spans": (frames, 2)}
+        shapes |= {"windows": (windows, dim), "window_spans": (windows, 2)}
+        wrong = [name for name, shape in shapes.items() if part[name].shape != shape]
+        if wrong or not frames or not windows:
+            raise ValueError(f"the shape of {', '.join(wrong) or 'frames'}")
+        times, spans, window_spans = (part[name].double().numpy() for name in ("times", "spans", "window_spans"))
+        return _Indexed(about["key"], Path(about["path"]), part["frames"], times, spans, part["windows"], window_spans)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{file} is damaged: {type(error).__name__}: {error}", hint="delete it: update() makes it again"
+        ) from error
 
 
 def _header(file: Path) -> dict[str, Any]:

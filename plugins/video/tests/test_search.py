@@ -123,6 +123,21 @@ def test_a_damaged_file_of_the_index_is_made_again(tiny, video_folder, tmp_path)
     assert index.update(videos).added == ["second"]
 
 
+@pytest.mark.parametrize("change", [{"spans": None}, {"times": torch.zeros(1)}, {"frames": torch.zeros(14, 3)}])
+def test_a_file_of_the_index_without_its_numbers_is_named(tiny, video_folder, tmp_path, change):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    index = VideoIndex(tmp_path, tiny)
+    index.update({"second": find_videos(video_folder)["second"]})
+    path = next(tmp_path.glob("*.safetensors"))
+    with safe_open(path, "pt") as file:
+        told, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()} | change
+    save_file({key: value for key, value in tensors.items() if value is not None}, path, told)
+    with pytest.raises(DataError, match=rf"{path.name} is damaged"):
+        index.query(index.query_row(TREE))
+
+
 def test_still_frames_are_stored_once(index):
     stored = {video.key: video for video in index._load()}
     second = stored["second"]
