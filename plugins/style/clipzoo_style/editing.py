@@ -28,7 +28,7 @@ from clipzoo_style.latent_optimisation import LatentOptimizer
 from clipzoo_style.latents import Latent
 from clipzoo_style.mapper import LatentMapper
 from clipzoo_style.plugin import StyleCLIPSettings
-from clipzoo_style.presets import PUBLISHED, TINY, preset
+from clipzoo_style.presets import PUBLISHED, TINY, bank_images, preset
 from clipzoo_style.stylegan2 import StyleGAN2
 
 _MOST_CELLS = 160
@@ -113,10 +113,11 @@ def _bank(settings: StyleCLIPSettings, context: Context, generator: StyleGAN2) -
     def progress(channels: object, total: int) -> Iterator[int]:
         yield from context.progress(channels, total=total, label="bank")  # type: ignore[arg-type]
 
+    images = settings.bank_images or bank_images(settings.generator)
     banks = build_banks(
         generator,
         clips,
-        sweep=Sweep(images=settings.bank_images, compat=settings.compat),  # type: ignore[arg-type]
+        sweep=Sweep(images=images, compat=settings.compat),  # type: ignore[arg-type]
         batch_size=settings.batch_size,
         checkpoint=_state(context) / "bank.safetensors",
         progress=progress,

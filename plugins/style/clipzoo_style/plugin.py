@@ -24,7 +24,7 @@ class StyleCLIPSettings(Settings):
     samples: int = option(4, help="faces that are drawn where there is no input", minimum=1)
     truncation: float = option(0.7, help="of those faces: 0 the mean, 1 all of the variety", minimum=0, maximum=2)
     steps: int = option(
-        0, help="of the optimisation or training; 0: as published (300, 50000, 300), or tiny's (60, 60, 300)", minimum=0
+        0, help="of the optimisation or training; 0: as published (300, 50000, 300), or tiny's (80, 60, 300)", minimum=0
     )
     rate: float = option(0.0, help="learning rate; 0: as published, or what suits tiny", minimum=0)
     l2: float = option(-1.0, help="weight of the distance from the start; -1: as published, or what suits tiny")
@@ -44,7 +44,9 @@ class StyleCLIPSettings(Settings):
     )
     keep: list[str] = option([], help="texts that directions are not to change, such as 'a face with glasses'")
     bank: str = option("", help="bank of directions: a file of an earlier run, or StyleCLIP's folder; else it is built")
-    bank_images: int = option(100, help="images that each channel is tried on, where a bank is built", minimum=1)
+    bank_images: int = option(
+        0, help="images that each channel is tried on, where a bank is built; 0: 100, or 16 for tiny", minimum=0
+    )
     bank_models: list[str] = option([], help="encoders whose banks are made in the same sweep and saved")
     mapper: str = option("", help="a trained mapper to apply: .safetensors, or StyleCLIP's .pt")
     parts: list[str] = option(

@@ -59,7 +59,7 @@ def test_a_wide_search_is_chosen_for_the_bundled_generator_and_by_name(file, tmp
     result = start(file, tmp_path, method="optimise", steps=6, search="wide")
     codes = safetensors.torch.load_file(result.folder / "artifacts" / "codes-00.safetensors")
     assert codes["s"].shape == (2, load_stylegan2(file).num_styles)
-    for generator, steps, space in (("tiny", 60, "s"), (str(file), 300, "w+")):
+    for generator, steps, space in (("tiny", 80, "s"), (str(file), 300, "w+")):
         assert (preset("optimise", generator).steps, preset("optimise", generator).space) == (steps, space)
 
 
@@ -81,6 +81,16 @@ def test_directions_build_a_bank_and_take_it_again(file, tmp_path):
         assert ours[key]["clip_after"] == pytest.approx(theirs[key]["clip_after"], abs=5e-3)
     with pytest.raises(DataError, match="width"):
         start(tmp_path / "small.safetensors", tmp_path, **settings, bank=str(_wide(bank, tmp_path)))
+
+
+@pytest.mark.parametrize(("generator", "given", "images"), [("tiny", 0, 16), ("", 0, 100), ("tiny", 3, 3)])
+def test_a_bank_is_of_as_many_images_as_suit_the_generator(file, tmp_path, monkeypatch, generator, given, images):
+    def refuse(*args, sweep, **settings):
+        raise DataError(f"a sweep of {sweep.images} images")
+
+    monkeypatch.setattr("clipzoo_style.editing.build_banks", refuse)
+    with pytest.raises(DataError, match=f"of {images} images"):
+        start(generator or file, tmp_path, method="directions", bank_images=given)
 
 
 def codes_before(result) -> Latent:

@@ -2,13 +2,14 @@
 
 A small classifier learns the attributes of the procedural faces from the renderer, without CLIP. It says, for each
 attribute and method, in how many of the faces that lack the attribute an edit raised it, and how much the edit changed
-the others. The settings of the methods are those of :class:`Settings`, the same for every sentence.
+the others. The settings of the methods are those of :class:`Settings`, the same for every sentence. With ``--out`` each
+cell of the table is written as it is done, and a call that finds some goes on from there.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 import clipzoo
 from clipzoo.data.faces import FACE_ATTRIBUTES, FACE_NUMBERS, face_labels, faces_from_uniforms, render_faces
+from clipzoo.errors import DataError
 from clipzoo_style.adaptation import fingerprint
 from clipzoo_style.checkpoints import load_stylegan2
 from clipzoo_style.directions import ChannelDirections, Sweep
@@ -27,7 +29,7 @@ from clipzoo_style.encoding import Encoder, templates_for
 from clipzoo_style.latent_optimisation import LatentOptimizer
 from clipzoo_style.latents import Latent
 from clipzoo_style.mapper import LatentMapper
-from clipzoo_style.presets import TINY
+from clipzoo_style.presets import TINY, TINY_BANK
 from clipzoo_style.stylegan2 import StyleGAN2
 
 EDITS: dict[str, tuple[str, str]] = {
@@ -39,8 +41,20 @@ EDITS: dict[str, tuple[str, str]] = {
     "a face with dark skin": ("skin", "dark"),
     "a face with an open mouth": ("mouth", "open"),
     "a face on a pink background": ("background", "pink"),
+    "a face with purple hair": ("hair colour", "purple"),
+    "a bald face": ("hair length", "bald"),
+    "a face with pale skin": ("skin", "pale"),
+    "a face with glasses": ("glasses", "any"),
+    "a face without a hat": ("hat", "none"),
+    "a face with a closed mouth": ("mouth", "closed"),
+    "a face without a beard": ("beard", "none"),
+    "a face on a white background": ("background", "white"),
 }
-"""Sentences, and the attribute and value that each asks for; any is all but "none"."""
+"""Sentences, and the attribute and value that each asks for; any is all but "none".
+
+Two for each attribute that `tiny-rn` knows (:mod:`clipzoo_style.training.knowledge`): the one that was there first, and
+of the other values that which the encoder tells apart best.
+"""
 
 NEUTRAL = "a face"
 _LACKS, _RISE = 0.5, 0.05
@@ -110,7 +124,7 @@ def accuracy(classifier: AttributeClassifier, count: int = 512, seed: int = 99) 
 
 def lacking(classifier: AttributeClassifier, generator: StyleGAN2, count: int, seed: int = 41) -> dict[str, Latent]:
     """For each sentence of :data:`EDITS` the first ``count`` samples to which the classifier denies the value."""
-    codes = generator.sample(max(4 * count, 64), seed=seed)
+    codes = generator.sample(max(8 * count, 64), seed=seed)
     with torch.no_grad():
         told = torch.cat([told_values(classifier, generator.synthesize(codes[part])) for part in _parts(len(codes))])
     found = {}
@@ -158,9 +172,9 @@ def judged(
 class Settings:
     """Of the three methods, one set for all sentences."""
 
-    alpha: float = 7.0
+    alpha: float = 5.0
     beta: float = 0.25
-    bank_images: int = 8
+    bank_images: int = TINY_BANK
     steps: int = TINY["optimise"].steps
     rate: float = TINY["optimise"].rate
     l2: float = TINY["optimise"].l2
@@ -243,8 +257,9 @@ def table(
     chosen: Sequence[str],
     prompts: Sequence[str],
     seed: int = 41,
+    done: Collection[tuple[str, str]] = (),
 ) -> Iterator[dict[str, float | str]]:
-    """A row for each method and sentence, as they are done."""
+    """A row for each method and sentence, as they are done; pairs of them in ``done`` are left out."""
     generator = methods.generator
     starts = lacking(classifier, generator, faces, seed)
     for prompt in prompts:
@@ -252,8 +267,26 @@ def table(
         codes = starts[prompt]
         before = _pictures(generator, codes)
         for method in chosen:
+            if (method, prompt) in done:
+                continue
             after = _pictures(generator, getattr(methods, method)(codes, prompt))
             yield {"method": method, "prompt": prompt, **judged(classifier, before, after, attribute, value)}
+
+
+def reached(row: Mapping[str, float | str]) -> bool:
+    """Whether an edit raised its attribute in four of five faces, and the others changed less than half as much.
+
+    >>> reached({"raised": 0.9, "gain": 0.8, "others": 0.3}), reached({"raised": 0.9, "gain": 0.8, "others": 0.5})
+    (True, False)
+    """
+    return float(row["raised"]) >= 0.8 and float(row["others"]) < float(row["gain"]) / 2
+
+
+def reached_by_all(rows: Sequence[Mapping[str, float | str]]) -> tuple[list[str], list[str]]:
+    """Sentences for which every row of theirs is :func:`reached`, and the attributes that these ask for."""
+    prompts = dict.fromkeys(str(row["prompt"]) for row in rows)
+    good = [prompt for prompt in prompts if all(reached(row) for row in rows if row["prompt"] == prompt)]
+    return good, list(dict.fromkeys(EDITS[prompt][0] for prompt in good))
 
 
 def summary(rows: Sequence[Mapping[str, float | str]]) -> dict[str, dict[str, float]]:
@@ -261,7 +294,7 @@ def summary(rows: Sequence[Mapping[str, float | str]]) -> dict[str, dict[str, fl
     told = {}
     for method in dict.fromkeys(str(row["method"]) for row in rows):
         own = [row for row in rows if row["method"] == method]
-        good = [row for row in own if row["raised"] >= 0.8 and row["others"] < row["gain"] / 2]
+        good = [row for row in own if reached(row)]
         mean = {key: sum(float(row[key]) for row in own) / len(own) for key in ("raised", "gain", "others")}
         told[method] = {"reached": len(good), **mean, "others / gain": mean["others"] / max(mean["gain"], 1e-9)}
     return told
@@ -293,6 +326,29 @@ def stored_bank(file: Path | None, generator: StyleGAN2, clip: Encoder, images: 
     """The bank from a file that an earlier call, finished or not, left."""
     sweep = Sweep(images=images, statistics=2000)
     return ChannelDirections.build(generator, clip, sweep=sweep, checkpoint=file)
+
+
+def earlier_rows(out: Path | None, told: Mapping[str, object]) -> list[dict[str, float | str]]:
+    """Rows that an earlier call left in its file.
+
+    Args:
+        out: the file; none if it does not exist.
+        told: what the rows were made with; another classifier that was trained alike may differ in accuracy.
+
+    Raises:
+        DataError: if they were made with something else.
+    """
+    if out is None or not out.is_file():
+        return []
+    try:
+        stored = json.loads(out.read_text(encoding="utf-8"))
+        differ = [key for key in told if key != "classifier" and stored.get(key) != told[key]]
+        rows = list(stored["rows"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{out} is no table of edits: {error}", hint="another file for --out") from error
+    if differ:
+        raise DataError(f"{out} is of another {', '.join(differ)}", hint="another file for --out")
+    return rows
 
 
 @click.command()
@@ -333,23 +389,30 @@ def main(
         mark = f"{model}-{clip.fingerprint[:8]}-{fingerprint(generator)[:8]}-{settings.bank_images}"
         bank = stored_bank(cache and cache / f"bank-{mark}.safetensors", generator, clip, settings.bank_images)
     sentences = [one.strip() for one in prompts.split(";")] if prompts else list(EDITS)
-    rows = []
-    for row in table(classifier, Methods(generator, clip, model, settings, bank), faces, methods, sentences, seed):
+    told = {
+        "model": model,
+        "generator": file,
+        "faces": faces,
+        "seed": seed,
+        "settings": asdict(settings),
+        "classifier": found,
+    }
+    rows = earlier_rows(out, told)
+    everything = Methods(generator, clip, model, settings, bank)
+    done = {(str(row["method"]), str(row["prompt"])) for row in rows}
+    for row in table(classifier, everything, faces, methods, sentences, seed, done):
         rows.append(row)
         numbers = f"raised {row['raised']:.2f}  gain {row['gain']:+.2f}  others {row['others']:.2f}"
-        click.echo(f"{row['method']:10s} {row['prompt']:26s} {numbers}")
+        click.echo(f"{row['method']:10s} {row['prompt']:30s} {numbers}")
         if out is not None:
-            told = {
-                "model": model,
-                "faces": faces,
-                "seed": seed,
-                "settings": asdict(settings),
-                "classifier": found,
-                "summary": summary(rows),
-            }
-            out.write_text(json.dumps(told | {"rows": rows}, indent=1) + "\n", encoding="utf-8")
+            part = out.with_name(f".{out.name}.part")
+            text = json.dumps(told | {"summary": summary(rows), "rows": rows}, indent=1)
+            part.write_text(text + "\n", encoding="utf-8")
+            part.replace(out)
     for method, row in summary(rows).items():
         click.echo(f"{method:10s} " + "  ".join(f"{key} {value:.2f}" for key, value in row.items()))
+    good, attributes = reached_by_all(rows)
+    click.echo(f"by all methods: {len(good)} sentences of {len(attributes)} attributes ({', '.join(attributes)})")
 
 
 if __name__ == "__main__":
