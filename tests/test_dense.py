@@ -284,3 +284,21 @@ def test_patches_of_the_native_size_keep_their_positions(tiny) -> None:
     tokens, grid = embed_patches(visual, pixels)
     torch.testing.assert_close(tokens, visual._embeds(pixels))
     assert grid == (8, 8)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 96), (104, 72), (40, 200)])
+def test_windows_are_the_mean_of_squares_that_overlap_by_half(tiny, size) -> None:
+    pixels = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(3))
+    height, width = size
+    total = torch.zeros(2, height // 8, width // 8, 128)
+    for top in sorted({*range(0, max(height - 64, 0), 32), max(height - 64, 0)}):
+        for left in sorted({*range(0, max(width - 64, 0), 32), max(width - 64, 0)}):
+            rows = tiny.dense(pixels[:, :, top : top + 64, left : left + 64], "sclip")
+            total[:, top // 8 : top // 8 + rows.shape[1], left // 8 : left // 8 + rows.shape[2]] += rows
+    expected = total / total.norm(dim=-1, keepdim=True)
+    assert torch.allclose(tiny.dense(pixels, "sclip", windows=True), expected, atol=1e-5)
+
+
+def test_windows_of_images_that_do_not_split_into_patches_are_refused(tiny) -> None:
+    with pytest.raises(DataError, match="100 x 70"):
+        tiny.dense(torch.rand(1, 3, 100, 70), windows=True)

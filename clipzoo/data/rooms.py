@@ -7,7 +7,7 @@ the camera hangs at eye height: the three cues that tell metric depth in one pho
 How an encoder is to learn them (so that depth from its words stays zero-shot): by :func:`room_windows`, windows of the
 pictures at their native resolution, each with the word for its distance, never by depth maps. A window is true of all
 sentences of its own word (:func:`distance_sentences`) and of no other word's, which fits a target spread over all true
-sentences as :func:`clipzoo.training.tiny.soft_contrastive_loss` takes it. :func:`room_captions` gives windows of one
+sentences as :func:`clipzoo_train.toy.losses.soft_contrastive_loss` takes it. :func:`room_captions` gives windows of one
 room with a sentence each.
 """
 

@@ -19,6 +19,7 @@ naclip      softmax(s k k + Gaussian)     O(Av)                       NACLIP, Ha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, cast
 
@@ -27,6 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from clipzoo.encoders.pixels import unit_rows
 from clipzoo.encoders.towers import Kind, attention_pool, check_multiple, embed_patches, run_blocks
 from clipzoo.errors import ConfigError, DataError, closest_matches
 
@@ -156,3 +158,39 @@ def _pool_each_token(visual: Any, pixels: Tensor) -> Tensor:
     tokens = visual.trunk.forward_features(pixels)[:, visual.trunk.num_prefix_tokens :]
     pooled = visual.head(visual.trunk.forward_head(tokens.flatten(0, 1)[:, None]))
     return pooled.unflatten(0, (len(pixels), *grid))
+
+
+def in_windows(
+    encode: Callable[[Float[Tensor, "windows 3 h w"]], Float[Tensor, "windows rows columns dim"]],
+    pixels: Float[Tensor, "batch 3 height width"],
+    side: int,
+    cell: tuple[int, int],
+) -> Float[Tensor, "batch rows columns dim"]:
+    """Unit rows of the patches of large images: the mean over windows that overlap by half (SCLIP, section 4.1).
+
+    Args:
+        encode: gives unit rows of the patches of windows.
+        pixels: of any size that the patches tile.
+        side: of a window, px, a multiple of both sides of a patch; an image that is smaller is one window.
+        cell: height and width of a patch, px.
+
+    Raises:
+        DataError: if the patches do not tile the images.
+    """
+    check_multiple(pixels, *cell)
+    tops, lefts = (_begins(length, side, own) for length, own in zip(pixels.shape[-2:], cell, strict=True))
+    places = [(top, left) for top in tops for left in lefts]
+    cut = torch.cat([pixels[..., top : top + side, left : left + side] for top, left in places])
+    found = encode(cut).unflatten(0, (len(places), len(pixels)))
+    total = found.new_zeros(len(pixels), pixels.shape[-2] // cell[0], pixels.shape[-1] // cell[1], found.shape[-1])
+    for (top, left), rows in zip(places, found, strict=True):
+        row, column = top // cell[0], left // cell[1]
+        total[:, row : row + rows.shape[1], column : column + rows.shape[2]] += rows
+    return unit_rows(total)
+
+
+def _begins(length: int, side: int, cell: int) -> list[int]:
+    """Where windows begin along one side of an image: half a window apart, the last at its end."""
+    last = max(0, length - side)
+    step = max(1, side // 2 // cell) * cell
+    return sorted({*range(0, last, step), last})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from clipzoo.encoders import classifier_cache
-from clipzoo.encoders.dense import check_mode, dense_features
+from clipzoo.encoders.dense import check_mode, dense_features, in_windows
 from clipzoo.encoders.halving import Halving
 from clipzoo.encoders.layers import layer_features
 from clipzoo.encoders.pixels import (
@@ -27,7 +27,7 @@ from clipzoo.encoders.pixels import (
 )
 from clipzoo.encoders.saliency import saliency_maps
 from clipzoo.encoders.text import embed_tokens, encode_embedded
-from clipzoo.encoders.towers import Kind, tower_kind
+from clipzoo.encoders.towers import Kind, cell_size, tower_kind
 from clipzoo.errors import ConfigError, DataError
 from clipzoo.prompts import Templates, class_prompts
 
@@ -174,7 +174,12 @@ class FrozenCLIP(nn.Module):
         return normalise_pixels(pixels, self.mean, self.std) if normalise else pixels
 
     def dense(
-        self, pixels: Float[Tensor, "batch 3 height width"], mode: str | None = None, *, normalise: bool = True
+        self,
+        pixels: Float[Tensor, "batch 3 height width"],
+        mode: str | None = None,
+        *,
+        normalise: bool = True,
+        windows: bool = False,
     ) -> Float[Tensor, "batch rows columns dim"]:
         """One unit row a patch, comparable with those of sentences: see :mod:`clipzoo.encoders.dense`.
 
@@ -183,6 +188,9 @@ class FrozenCLIP(nn.Module):
             mode: ``"naclip"`` (default of a ViT), ``"maskclip"``, ``"sclip"``, ``"clearclip"``, ``"kk"`` or
                 ``"vanilla"``; ``"attnpool"`` of a ResNet; ``"maskclip"`` of SigLIP.
             normalise: subtract the encoder's mean and divide by its standard deviation.
+            windows: encode squares of the encoder's own size that overlap by half, and give each patch the mean of
+                those that show it (SCLIP, Wang et al. 2023, section 4.1); so patches keep the positions that they had
+                in training, and the time grows with the area of the image alone.
 
         Raises:
             ConfigError: if this encoder has no such mode.
@@ -193,6 +201,9 @@ class FrozenCLIP(nn.Module):
         torch.Size([1, 8, 12, 128])
         """
         chosen = check_mode(mode, self._kind, self.name)
+        if windows:
+            cell = cell_size(self.model.visual, self._kind)
+            return in_windows(partial(self.dense, mode=chosen, normalise=normalise), pixels, self.image_size, cell)
 
         def encode(part: Tensor) -> Tensor:
             with self._arithmetic():

@@ -128,3 +128,11 @@ def run_block(visual: Any, tokens: Tensor, index: int) -> Tensor:
     if block.attn.batch_first:
         return block(tokens)
     return block(tokens.transpose(0, 1)).transpose(0, 1)
+
+
+def cell_size(visual: nn.Module, kind: Kind) -> tuple[int, int]:
+    """Height and width in pixels of the part of an image that one place of the dense features stands for."""
+    if kind == "resnet":
+        return 32, 32
+    side: Any = visual.patch_size if kind == "vit" else visual.trunk.patch_embed.patch_size  # type: ignore[union-attr]
+    return int(side[0]), int(side[1])

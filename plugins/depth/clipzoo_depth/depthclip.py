@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate, normalize
 from clipzoo import FrozenCLIP
 from clipzoo.encoders.dense import MODES, check_mode
 from clipzoo.encoders.pixels import check_pixels, check_range, normalise_pixels
-from clipzoo.encoders.towers import tower_kind
+from clipzoo.encoders.towers import cell_size, tower_kind
 from clipzoo.errors import ConfigError, DataError
 from clipzoo.prompts import Templates
 from clipzoo_depth.bins import TEMPLATE, check_bins, check_prompts, check_scene_bins
@@ -42,12 +42,14 @@ class DepthCLIP:
         projection: how places come into the space of the sentences. ``"attnpool"``: attention pooling with every place
             as a query (the paper; the default of a ResNet). ``"even_channels"``: every second channel of ``layer4``,
             which is what the released code does; it is not the space of the sentences. A ViT takes its dense modes
-            (``"naclip"``, ``"maskclip"``, ...) instead.
+            (``"sclip"``, its default, ``"naclip"``, ``"maskclip"``, ...) instead.
         templates: sentences with ``{}`` for the word; default the published one.
         temperature: of the softmax, 0.1 as published.
         flip: average the depths of an image and of its mirror image, before they are enlarged.
         preprocessing: ``"imagenet"`` (mean and deviation of ImageNet, as published) or ``"encoder"`` (its own).
         scene_bins: depths for single kinds of scene, for example :data:`clipzoo_depth.SCENE_BINS`.
+        windows: see :meth:`clipzoo.FrozenCLIP.dense`; by default for ViTs, whose positions were trained for squares of
+            one size (the paper has ResNets only, and sees images whole).
 
     Raises:
         ConfigError: if bins do not ascend, are fewer than two or not as many as the prompts, or if the encoder has no
@@ -71,6 +73,7 @@ class DepthCLIP:
         flip: bool = True,
         preprocessing: str = "imagenet",
         scene_bins: Mapping[str, str | Sequence[float]] | None = None,
+        windows: bool | None = None,
     ) -> None:
         """Encode the words."""
         if not temperature > 0:
@@ -85,6 +88,12 @@ class DepthCLIP:
         self.temperature = float(temperature)
         self.flip = flip
         self.preprocessing = preprocessing
+        kind = tower_kind(clip.model.visual, clip.name)  # type: ignore[arg-type]
+        self.windows = kind == "vit" if windows is None else windows
+        if self.windows and self.projection == "even_channels":
+            raise ConfigError(
+                "windows with projection=even_channels", expected="a projection that pools, or no windows"
+            )
         self.bins = torch.tensor(depths, device=clip.device)
         known = check_scene_bins(scene_bins or {}, len(depths))
         self.scene_bins = {scene: torch.tensor(own, device=clip.device) for scene, own in known.items()}
@@ -156,7 +165,7 @@ class DepthCLIP:
         if self.projection == "even_channels":
             maps = self.clip.layers(pixels, ["layer4"], normalise=False)["layer4"]
             return even_channels(maps, self.text.shape[1])
-        return self.clip.dense(pixels, self.projection, normalise=False)
+        return self.clip.dense(pixels, self.projection, normalise=False, windows=self.windows)
 
     def logits_of(self, features: Float[Tensor, "batch rows columns dim"]) -> Float[Tensor, "batch bins rows columns"]:
         """Scores of features: ``100 cos / temperature``."""
@@ -235,17 +244,13 @@ def check_projection(clip: FrozenCLIP, projection: str | None) -> str:
                 hint="model=RN50/openai",
             )
         return projection
-    return check_mode(projection, kind, clip.name)
+    # With windows, as DepthCLIP sees a ViT's images, SCLIP tells toy rooms of the training split best.
+    return check_mode(projection or ("sclip" if kind == "vit" else None), kind, clip.name)
 
 
 def cell_of(clip: FrozenCLIP) -> tuple[int, int]:
     """Height and width of the pixels behind one place of the dense features."""
-    visual = clip.model.visual
-    kind = tower_kind(visual, clip.name)  # type: ignore[arg-type]
-    if kind == "resnet":
-        return 32, 32
-    side = visual.patch_size if kind == "vit" else visual.trunk.patch_embed.patch_size  # type: ignore[union-attr]
-    return int(side[0]), int(side[1])  # type: ignore[index]
+    return cell_size(clip.model.visual, tower_kind(clip.model.visual, clip.name))  # type: ignore[arg-type]
 
 
 def fit_cells(

@@ -190,6 +190,7 @@ def _method(settings: DepthCLIPSettings, context: Context, projection: str | Non
         flip=settings.flip,
         preprocessing=settings.preprocessing,
         scene_bins=SCENE_BINS if settings.scene_bins else None,
+        windows={"auto": None, "yes": True, "no": False}[settings.windows],
     )
 
 
@@ -547,7 +548,8 @@ def _protocol(
         "encoder": f"{context.clip.name} ({context.clip.fingerprint})",
         "data": f"{data.name}, split {data.split}, {len(data)} images",
         "metrics": f"{protocol.name}: {protocol.told}",
-        "projection": _projection_told(method.projection),
+        "projection": _projection_told(method.projection)
+        + ("; windows of the encoder's size" if method.windows else ""),
         "pixels": f"mean and deviation of {'ImageNet' if settings.preprocessing == 'imagenet' else 'the encoder'}",
         "prompts": " | ".join(settings.template.format(word) for word in method.words),
         "bins": ", ".join(f"{depth:.3g}" for depth in method.bins.tolist()) + " m",

@@ -21,6 +21,11 @@ class DepthCLIPSettings(Settings):
         choices=("auto", "nyu-eigen", "kitti-garg", "whole"),
     )
     projection: str = option("auto", help="attnpool (ResNets: the paper), even_channels (the release), a ViT's modes")
+    windows: str = option(
+        "auto",
+        help="encode squares of the encoder's own size that overlap by half; auto: for ViTs",
+        choices=("auto", "yes", "no"),
+    )
     compare: bool = option(False, help="score even_channels beside attnpool too; the encoder runs twice")
     prompts: list[str] = option(["paper"], help="paper, degrees, steps, remote, or one phrase a bin, near to far")
     bins: list[str] = option(["paper"], help="paper, wide, even, near, far, or depths in m, ascending")

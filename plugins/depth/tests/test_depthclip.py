@@ -103,9 +103,21 @@ def test_any_size(tiny_rn, height, width):
 @pytest.mark.parametrize("projection", [None, "maskclip", "naclip"])
 def test_a_vit_has_its_dense_modes(tiny, projection):
     method = DepthCLIP(tiny, projection=projection)
-    assert method.projection == (projection or "naclip")
+    assert method.projection == (projection or "sclip")
+    assert method.windows
     assert method.logits(pixels(1)).shape == (1, 7, 8, 12)
     assert method.predict(pixels(1, 60, 100)).shape == (1, 1, 60, 100)
+
+
+def test_a_vit_sees_windows_unless_told_otherwise(tiny, tiny_rn):
+    image = pixels(1, 64, 96)
+    by_default, whole = DepthCLIP(tiny).features(image), DepthCLIP(tiny, windows=False).features(image)
+    assert not torch.allclose(by_default, whole, atol=1e-3)
+    square = pixels(1, 64, 64)
+    assert torch.allclose(DepthCLIP(tiny).features(square), DepthCLIP(tiny, windows=False).features(square), atol=1e-5)
+    assert not DepthCLIP(tiny_rn).windows, "the paper shows a ResNet the whole image"
+    with pytest.raises(ConfigError, match="windows"):
+        DepthCLIP(tiny_rn, projection="even_channels", windows=True)
 
 
 def test_a_low_temperature_takes_the_best_bin(tiny_rn):

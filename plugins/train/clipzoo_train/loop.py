@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from clipzoo.errors import ConfigError, RunError, WeightsError
+from clipzoo_train.muon import MuonWithAdamW
 from clipzoo_train.processes import average_gradients, is_first, mean_over_processes, told_by_first
 
 B = TypeVar("B")
@@ -31,7 +32,8 @@ class LoopSettings:
         steps: in all.
         epoch_steps: steps an epoch; after each epoch it is measured, and a row is written.
         warmup_steps: in which the rate rises.
-        schedule: ``"cosine"`` to ``floor``, ``"constant"``, or ``"plateau"``: the rate is multiplied by
+        schedule: ``"cosine"`` to ``floor`` from the end of the warm-up on, ``"whole-cosine"`` from the first step on,
+            the warm-up cutting its beginning off, ``"constant"``, or ``"plateau"``: the rate is multiplied by
             ``plateau_factor`` after ``plateau_patience`` epochs without improvement.
         floor: share of the rate that is left at the end of the cosine.
         plateau_patience: see above.
@@ -75,7 +77,7 @@ class Loop:
 
     Args:
         trained: the module whose parameters want gradients.
-        groups: parameter groups of AdamW, each with its ``lr``.
+        groups: parameter groups of AdamW, each with its ``lr``; matrices in a group with ``"muon": True`` go to Muon.
         settings: how long and how fast.
         backward: from a batch to its loss; leaves the gradients of this process in the parameters.
         betas: of AdamW.
@@ -108,7 +110,9 @@ class Loop:
         self.parameters = [value for value in trained.parameters() if value.requires_grad]
         if not self.parameters:
             raise ConfigError("nothing wants a gradient", expected="a tower or a head that is not frozen")
-        self.optimiser = torch.optim.AdamW([dict(group) for group in groups], betas=betas, eps=eps)
+        mixed = any(group.get("muon") for group in groups)
+        kind = MuonWithAdamW if mixed else torch.optim.AdamW
+        self.optimiser = kind([dict(group) for group in groups], betas=betas, eps=eps)
         for group in self.optimiser.param_groups:
             group["initial_lr"] = group["lr"]
         self.progress = Progress()
@@ -193,28 +197,31 @@ class Loop:
         if self.after_step is not None:
             self.after_step(batch)
         if self.averaged is not None:
-            self.averaged.update_parameters(self.trained)
-            self._average_statistics(self.averaged.module)
+            self._average(self.averaged)
         place.losses.append(loss)
         place.step += 1
 
     @torch.no_grad()
-    def _average_statistics(self, averaged: nn.Module) -> None:
-        """The same for batch statistics. Buffers that are no state stay: masks hold infinities, which have no mean."""
-        kept = averaged.state_dict(keep_vars=True).keys()
-        own = dict(self.trained.named_buffers())
-        for name, value in averaged.named_buffers():
-            if name in kept and value.is_floating_point():
-                value.lerp_(own[name], 1 - self.settings.ema)
-            elif name in kept:
-                value.copy_(own[name])
+    def _average(self, averaged: AveragedModel) -> None:
+        """Weights and batch statistics. Buffers that are no state stay: masks hold infinities, which have no mean."""
+        kept = averaged.module.state_dict(keep_vars=True).keys()
+        before = {
+            name: value.clone()
+            for name, value in averaged.module.named_buffers()
+            if name in kept and value.is_floating_point() and int(averaged.n_averaged)
+        }
+        averaged.update_parameters(self.trained)  # which copies the buffers as they are
+        for name, value in averaged.module.named_buffers():
+            if name in before:
+                value.copy_(before[name].lerp_(value, 1 - self.settings.ema))
 
     def factor(self, step: int) -> float:
         """Share of the learning rate at a step."""
         chosen = self.settings
         rising = min(1.0, (step + 1) / chosen.warmup_steps) if chosen.warmup_steps else 1.0
-        if chosen.schedule == "cosine":
-            done = max(0, step - chosen.warmup_steps) / max(1, chosen.steps - chosen.warmup_steps)
+        if chosen.schedule in ("cosine", "whole-cosine"):
+            before = chosen.warmup_steps if chosen.schedule == "cosine" else 0
+            done = max(0, step - before) / max(1, chosen.steps - before)
             return min(rising, 0.5 * (1 + math.cos(math.pi * done)) + chosen.floor)
         return rising * self.progress.rate
 

@@ -76,6 +76,35 @@ def test_averaged_weights_follow_the_closed_form(quiet_random):
     torch.testing.assert_close(loop.result[0].weight.detach(), expected)
 
 
+def test_averaged_statistics_follow_the_closed_form(quiet_random):
+    """Those of batch normalisation are averaged as the weights are, and not only copied; masks stay as they are."""
+    norm = nn.BatchNorm1d(2)
+    norm.register_buffer("mask", torch.full((2,), -math.inf), persistent=False)
+
+    def backward(batch: torch.Tensor) -> torch.Tensor:
+        loss = norm(batch).square().mean()
+        loss.backward()
+        return loss.detach()
+
+    groups = parameter_groups(norm.named_parameters(), lambda name: "all", {"all": 0.05}, 0.1)
+    loop = Loop(norm, groups, LoopSettings(6, 3, ema=0.8), backward)
+    seen = []
+    loop.after_step = lambda batch: seen.append(norm.running_mean.clone())
+    loop.run(lambda e, f: batches(e, f, 3), lambda row: None)
+    expected = seen[0] * 0.8**5 + sum(0.2 * 0.8 ** (5 - k) * seen[k] for k in range(1, 6))
+    torch.testing.assert_close(loop.result.running_mean, expected)
+    assert not torch.allclose(loop.result.running_mean, seen[-1])
+    assert int(loop.result.num_batches_tracked) == 6 and bool(torch.isinf(loop.result.mask).all())
+
+
+def test_the_whole_cosine_begins_with_the_first_step():
+    """As the bundled ResNet was trained: the warm-up cuts the beginning off."""
+    loop = make(steps=100, epoch_steps=10, warmup_steps=10, schedule="whole-cosine", floor=1e-3)
+    for step in (0, 5, 9, 10, 50, 99):
+        expected = min((step + 1) / 10, 0.5 * (1 + math.cos(math.pi * step / 100)) + 1e-3)
+        assert loop.factor(step) == pytest.approx(expected)
+
+
 def test_the_rate_rises_and_falls():
     loop = make(steps=100, epoch_steps=10, warmup_steps=10)
     rates = [loop.factor(step) for step in range(100)]

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from clipzoo_train.toy.clip_frames import PeopleInClips, frames_as_scenes
 from clipzoo_train.toy.curriculum import load_written, train_stage, write_encoder
+from clipzoo_train.toy.depth_images import make_clouds, render_pool
+from clipzoo_train.toy.lessons import Scenes, join_lessons
 from clipzoo_train.toy.losses import paste_windows, soft_contrastive_loss, teacher_loss
 from clipzoo_train.toy.stages import ARCHITECTURES, STAGES, Stage
 from clipzoo_train.toy.world import World, _make_scenes
@@ -20,8 +22,6 @@ from clipzoo.data.scenes import holds
 from clipzoo.data.toy_clips import clip_dataset
 from clipzoo.encoders.tiny_files import read_tiny
 from clipzoo.errors import ConfigError
-from clipzoo.training.depth_images import make_clouds, render_pool
-from clipzoo.training.lessons import Scenes, join_lessons
 
 SMALL = Stage(
     steps=6, warmup_steps=2, scenes=24, scene_batch=12, depth_batch=4, average=0.5, people_batch=3, clip_pairs=6
@@ -54,7 +54,7 @@ def test_a_stage_that_was_killed_goes_on_to_the_bit(world, tmp_path, monkeypatch
     from clipzoo_train.loop import Loop
 
     monkeypatch.setattr(curriculum, "EPOCH_STEPS", 2)
-    stage = replace(SMALL, kind="distil", teacher="tiny-rn", pasted_share=0.25)
+    stage = replace(SMALL, kind="distil", teacher="tiny-rn", pasted_share=0.25, hint=1.0, matrix_rate=1e-2)
     whole = train_stage("tiny", stage, world)
     step = Loop._step
 

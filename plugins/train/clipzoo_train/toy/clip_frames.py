@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clipzoo.data.scenes import COLOURS, NEUTRAL_TEMPLATES, PHOTO_TEMPLATES, PLAIN, Caption, Scene, SceneObject
 from clipzoo.data.toy_clips import ToyClip
-from clipzoo.training.lessons import Lesson, pixels_of
+from clipzoo_train.toy.lessons import Lesson, pixels_of
 
 _SHOWN = 12  # a pixel differs from the background by more than this in some channel
 _LEAST_PX = 12

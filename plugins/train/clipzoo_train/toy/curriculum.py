@@ -20,10 +20,12 @@ from clipzoo.encoders.loading import build_model, build_tokenizer
 from clipzoo.encoders.pixels import unit_rows
 from clipzoo.encoders.tiny_files import read_tiny, untrained_rows, write_tiny
 from clipzoo.errors import ConfigError
-from clipzoo.training.lessons import MEAN, STD, join_lessons
 from clipzoo_train.loop import Loop, LoopSettings, parameter_groups
 from clipzoo_train.pair import MAX_LOG_SCALE
 from clipzoo_train.token_dropping import install_token_dropping
+from clipzoo_train.toy.blocks import embedding_and_states
+from clipzoo_train.toy.hints import Hints, teacher_view
+from clipzoo_train.toy.lessons import MEAN, STD, Lesson, Subject, join_lessons
 from clipzoo_train.toy.losses import paste_windows, soft_contrastive_loss, teacher_loss
 from clipzoo_train.toy.sentences import SentenceTable
 from clipzoo_train.toy.stages import ARCHITECTURES, Stage
@@ -53,6 +55,53 @@ class Lecture:
     draw: np.random.Generator
 
 
+class _InTurn:
+    """Lectures drawn from one stream, each after the one before; those before the first one asked for are drawn too.
+
+    Args:
+        subjects: what is taught.
+        seed: of the stream.
+    """
+
+    def __init__(self, subjects: Sequence[Subject], seed: int) -> None:
+        self.subjects = subjects
+        self.draw = np.random.default_rng(seed)
+        self.drawn = 0
+
+    def __call__(self, step: int) -> Lecture:
+        while self.drawn < step:
+            self._next()
+        return Lecture(*join_lessons(self._next()), self.draw)
+
+    def _next(self) -> list[Lesson]:
+        self.drawn += 1
+        return [subject.lesson(self.draw) for subject in self.subjects]
+
+
+class _ByNumber:
+    """Lectures of which each has a stream of its own: what a step leaves to chance does not move the next.
+
+    Args:
+        subjects: what is taught.
+        seed: of all streams.
+    """
+
+    def __init__(self, subjects: Sequence[Subject], seed: int) -> None:
+        self.subjects = subjects
+        self.seed = seed
+
+    def __call__(self, step: int) -> Lecture:
+        return self._of([self.seed, 1, step])
+
+    def beside(self) -> Lecture:
+        """One that is no step's."""
+        return self._of([self.seed, 2])
+
+    def _of(self, key: list[int]) -> Lecture:
+        draw = np.random.default_rng(key)
+        return Lecture(*join_lessons([subject.lesson(draw) for subject in self.subjects]), draw)
+
+
 @dataclass
 class Trained:
     """What a stage gives.
@@ -71,11 +120,12 @@ class Trained:
 
 
 class _Tower(nn.Module):
-    """The model, as one module for the loop."""
+    """The model, and the heads of hints where there are any, as one module for the loop."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, hints: Hints | None = None) -> None:
         super().__init__()
         self.model = model
+        self.hints = hints
 
 
 def train_stage(
@@ -87,6 +137,7 @@ def train_stage(
     folder: Path | None = None,
     state: Path | None = None,
     report: Callable[[dict[str, Any]], None] = lambda row: None,
+    keep: Callable[[Trained], None] = lambda trained: None,
 ) -> Trained:
     """Train one stage of the encoder ``name``; a stage that was stopped goes on from its state, to the bit.
 
@@ -98,6 +149,7 @@ def train_stage(
         folder: where a teacher is looked for; what is not there is taken as bundled.
         state: file that a killed run goes on from.
         report: receives a row every :data:`EPOCH_STEPS` steps.
+        keep: receives the averaged weights every :data:`EPOCH_STEPS` steps, so that a run that is cut off leaves some.
 
     Raises:
         ConfigError: if the stage is of no known kind.
@@ -109,7 +161,7 @@ def train_stage(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stage.seed)
-        return _train(name, stage, world, start, folder, state, report)
+        return _train(name, stage, world, start, folder, state, report, keep)
 
 
 def _train(
@@ -120,6 +172,7 @@ def _train(
     folder: Path | None,
     state: Path | None,
     report: Callable[[dict[str, Any]], None],
+    keep: Callable[[Trained], None],
 ) -> Trained:
     config = copy.deepcopy(ARCHITECTURES[name])
     model: Any = build_model(config)
@@ -127,20 +180,27 @@ def _train(
         model.token_embedding.weight.copy_(untrained_rows(49408, config["text_cfg"]["width"]))
     if start is not None:
         model.load_state_dict(read_tiny(start, config)[0])
-    teacher = _take_over(model, stage.teacher, folder) if stage.teacher else None
+    taken = _take_over(model, stage.teacher, folder) if stage.teacher else None
     subjects = world.subjects(stage)
     every = sorted({text for subject in subjects for text in subject.sentences()})
     table = SentenceTable(model, build_tokenizer(config), every)
+
+    told: _InTurn | _ByNumber = _InTurn(subjects, stage.seed)
     dropping = None
-    if stage.patch_dropout and hasattr(model.visual, "patch_dropout"):
-        dropping = install_token_dropping(model.visual, stage.patch_dropout)
-    if teacher is None:
+    known = table.known
+    if taken is None:
+        if stage.patch_dropout and hasattr(model.visual, "patch_dropout"):
+            dropping = install_token_dropping(model.visual, stage.patch_dropout)
+        held = _Tower(model)
         objective = _captions(model, table)
     else:
+        teacher, known = taken
+        told = numbered = _ByNumber(subjects, stage.seed)
         model.requires_grad_(False).visual.requires_grad_(True)
         teacher.token_embedding = model.token_embedding
-        objective = _distillation(model, teacher, table, stage.pasted_share)
-    held = _Tower(model)
+        hints = Hints(teacher.visual, config["vision_cfg"]["width"], numbered.beside().pixels)
+        held = _Tower(model, hints)
+        objective = _distillation(model, teacher, hints, table, stage)
 
     def backward(batch: Lecture) -> Tensor:
         loss = objective(batch)
@@ -149,8 +209,7 @@ def _train(
 
     def lectures(epoch: int, first: int) -> Iterator[Lecture]:
         for step in range(epoch * EPOCH_STEPS + first, (epoch + 1) * EPOCH_STEPS):
-            draw = np.random.default_rng([stage.seed, 1, step])
-            yield Lecture(*join_lessons([subject.lesson(draw) for subject in subjects]), draw)
+            yield told(step)
 
     @torch.no_grad()
     def after_step(batch: Lecture) -> None:
@@ -161,17 +220,24 @@ def _train(
             masked = step < (1 - stage.unmasked_share) * stage.steps
             dropping.share = stage.patch_dropout if masked else 0.0
 
+    def trained(rows: list[dict[str, Any]]) -> Trained:
+        result: Any = loop.result
+        averaged = result.model.eval()
+        return Trained(averaged, table.vocabulary.full_table(averaged.token_embedding.weight), known, rows)
+
     def after_epoch(row: dict[str, Any]) -> None:
         row["scale"] = float(model.logit_scale.detach().exp())
         report(row)
+        keep(trained([]))
 
     loop = Loop(
         held,
-        parameter_groups(held.named_parameters(), lambda _: "all", {"all": stage.learning_rate}, stage.weight_decay),
+        _groups(held, stage),
         LoopSettings(
             steps=stage.steps,
             epoch_steps=EPOCH_STEPS,
             warmup_steps=stage.warmup_steps,
+            schedule="whole-cosine" if taken is None else "cosine",
             floor=1e-3,
             ema=stage.average,
             save_every=EPOCH_STEPS,
@@ -188,9 +254,21 @@ def _train(
         before_step=before_step,
         tell=lambda batch: "; ".join(batch.sentences[:6]),
     )
-    result: Any = loop.result
-    averaged = result.model.eval()
-    return Trained(averaged, table.vocabulary.full_table(averaged.token_embedding.weight), table.known, progress.rows)
+    return trained(progress.rows)
+
+
+def _groups(held: nn.Module, stage: Stage) -> list[dict[str, Any]]:
+    """One rate for all, or another for the matrices inside the transformer, which then go to Muon."""
+    named = dict(held.named_parameters())
+    chosen = {name for name, value in named.items() if stage.matrix_rate and ".resblocks." in name and value.ndim == 2}
+    groups = parameter_groups(
+        named.items(),
+        lambda name: "matrices" if name in chosen else "others",
+        {"matrices": stage.matrix_rate, "others": stage.learning_rate},
+        stage.weight_decay,
+    )
+    matrices = {id(named[name]) for name in chosen}
+    return [{**group, "muon": True} if id(group["params"][0]) in matrices else group for group in groups]
 
 
 def _captions(model: Any, table: SentenceTable) -> Callable[[Lecture], Tensor]:
@@ -206,8 +284,10 @@ def _captions(model: Any, table: SentenceTable) -> Callable[[Lecture], Tensor]:
     return loss
 
 
-def _distillation(model: Any, teacher: Any, table: SentenceTable, pasted: float) -> Callable[[Lecture], Tensor]:
-    """The image tower learns the teacher's embeddings, its scores of the sentences, and what is true of what.
+def _distillation(
+    model: Any, teacher: Any, hints: Hints, table: SentenceTable, stage: Stage
+) -> Callable[[Lecture], Tensor]:
+    """The image tower learns the teacher's embeddings and maps, its scores of the sentences, and what is true of what.
 
     Images alone teach a small transformer the combinations it is shown; a teacher whose embedding of a red circle is
     near to that of red things and of circles teaches it to combine.
@@ -218,32 +298,32 @@ def _distillation(model: Any, teacher: Any, table: SentenceTable, pasted: float)
 
     def loss(batch: Lecture) -> Tensor:
         texts = rows[[table.position[sentence] for sentence in batch.sentences]]
-        seen = paste_windows(batch.pixels, pasted, batch.draw)
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            wanted = unit_rows(teacher.encode_image(seen).float())
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            images = unit_rows(model.encode_image(seen).float())
+        seen = paste_windows(batch.pixels, stage.pasted_share, batch.draw)
+        wanted, maps = teacher_view(teacher.visual, seen)
+        embedding, states = embedding_and_states(model.visual, seen)
+        images = unit_rows(embedding)
         own = soft_contrastive_loss(images[: len(batch.pixels)], texts, scale, batch.truth, batch.certain)
-        return teacher_loss(images, wanted, texts, scale) + 0.3 * own
+        return teacher_loss(images, wanted, texts, scale) + 0.3 * own + stage.hint * hints(states, maps)
 
     return loss
 
 
-def _take_over(model: Any, name: str, folder: Path | None) -> Any:
-    """The teacher ``name``; ``model`` gets its text tower and its scale."""
+def _take_over(model: Any, name: str, folder: Path | None) -> tuple[Any, Tensor]:
+    """The teacher ``name``, and the tokens it knows; ``model`` gets its text tower and its scale."""
     config = copy.deepcopy(ARCHITECTURES[name])
-    state = _weights(name, folder, config)
+    state, known = _weights(name, folder, config)
     teacher: Any = build_model(config).eval().requires_grad_(False)
     teacher.load_state_dict(state)
+    teacher.visual.to(memory_format=torch.channels_last)
     model.load_state_dict({key: value for key, value in state.items() if not key.startswith("visual.")}, strict=False)
-    return teacher
+    return teacher, torch.tensor(sorted(known))
 
 
-def _weights(name: str, folder: Path | None, config: dict[str, Any]) -> dict[str, Tensor]:
+def _weights(name: str, folder: Path | None, config: dict[str, Any]) -> tuple[dict[str, Tensor], frozenset[int]]:
     if folder is not None and (folder / f"{name}.safetensors").exists():
-        return read_tiny(folder / f"{name}.safetensors", config)[0]
+        return read_tiny(folder / f"{name}.safetensors", config)
     with resources.as_file(resources.files("clipzoo") / "assets" / f"{name}.safetensors") as path:
-        return read_tiny(path, config)[0]
+        return read_tiny(path, config)
 
 
 def write_encoder(name: str, trained: Trained, stages: Sequence[Stage], folder: Path, known: Tensor) -> Path:

@@ -14,11 +14,10 @@ import torch
 from clipzoo import Context, Result, Table
 from clipzoo.encoders import FrozenCLIP
 from clipzoo.encoders.tiny_files import read_tiny
-from clipzoo.training.evaluate import scene_accuracy, shape_accuracy
 from clipzoo_train.curves import draw_curves
 from clipzoo_train.plugin import TrainSettings
 from clipzoo_train.toy.curriculum import load_written, train_stage, write_encoder
-from clipzoo_train.toy.evaluate import clip_accuracy
+from clipzoo_train.toy.evaluate import clip_accuracy, face_accuracy, room_accuracy, scene_accuracy, shape_accuracy
 from clipzoo_train.toy.stages import ARCHITECTURES, STAGES, Stage
 from clipzoo_train.toy.world import World, make_world
 
@@ -71,6 +70,7 @@ def _run_stage(
 ) -> None:
     started = time.perf_counter()
     before = folder / f"stage-{number - 1}" / f"{name}.safetensors" if number else None
+    partial = folder / "partial"
     trained = train_stage(
         name,
         stages[number],
@@ -79,6 +79,7 @@ def _run_stage(
         folder=folder,
         state=done / "state.pt",
         report=lambda row: _record(context, {"stage": number, **row}),
+        keep=lambda sofar: write_encoder(name, sofar, stages[: number + 1], partial, sofar.known) and None,
     )
     known = trained.known
     if before is not None:
@@ -104,12 +105,18 @@ def _measured(
     path = folder / f"{name}.safetensors"
     clip = load_written(name, path)
     share = settings.curriculum_share
+
+    def some(count: int) -> int:
+        return max(48, int(count * share))
+
     scenes = scene_accuracy(clip, max(32, int(1000 * min(1, 4 * share))))
     shapes = shape_accuracy(clip, max(1, int(20 * share)))
     clips = clip_accuracy(clip, max(12, int(60 * share)))
     metrics = {f"scenes_{key}": value for key, value in scenes.items()}
     metrics |= {f"shapes_{key}": value for key, value in shapes.items()}
     metrics |= {f"clips_{key}": value for key, value in clips.items()}
+    metrics |= {f"faces_{key.replace(' ', '_')}": value for key, value in face_accuracy(clip, some(512)).items()}
+    metrics |= {f"rooms_{key}": value for key, value in room_accuracy(clip, some(350)).items()}
     metrics["megabytes"] = round(path.stat().st_size / 1e6, 3)
     card = {
         "encoder": name,
@@ -131,6 +138,8 @@ def _measured(
         "scenes": "zero-shot on colours and shapes that were never together in training, and among all 128",
         "shapes": "40 categories of new toy shapes, mean over views, either projection and both",
         "clips": "the thing of a clip against another, one frame; chance is a half",
+        "faces": "one attribute among its values",
+        "rooms": "DepthCLIP's word for the distance of a window among seven; the right one, or the next to it",
     }
     return Result(metrics, [Table("stages", rows, "Stages, a row every hundred steps")], protocol)
 

@@ -28,12 +28,14 @@ class Stage:
 
     kind: str = "captions"
     """``"captions"``: both towers learn what is true of what. ``"distil"``: the text tower is the teacher's, and the
-    image tower learns the teacher's embeddings, its scores, and what is true of what."""
+    image tower, a vision transformer, learns the teacher's embeddings, its maps, its scores, and what is true."""
     teacher: str = ""
     """Encoder of a distil stage: one made before beside this one, or as it is bundled."""
     seed: int = 0
     steps: int = 1000
     learning_rate: float = 1.5e-3
+    matrix_rate: float = 0.0
+    """In a distil stage, the learning rate of Muon on the matrices inside the transformer; 0 leaves them to AdamW."""
     weight_decay: float = 0.05
     warmup_steps: int = 60
     average: float = 0.995
@@ -66,6 +68,8 @@ class Stage:
     """The last part of training sees all patches (FLIP's unmasked tuning)."""
     pasted_share: float = 0.0
     """In a distil stage, images with a window of another image pasted in, beside the others, as a share of them."""
+    hint: float = 0.0
+    """In a distil stage, the weight of the teacher's maps."""
     image_size: int = 64
 
     def share(self, part: float) -> Stage:
@@ -102,34 +106,55 @@ _WITH_ROOMS = Stage(
     room_batch=48,
     rooms=8400,
 )
-_WHOLE_WORLD = replace(
-    _WITH_ROOMS,
-    steps=1200,
-    depth_batch=48,
-    scene_batch=72,
-    room_batch=40,
-    face_batch=96,
-    faces=20_000,
+_WITH_FACES = replace(
+    _WITH_ROOMS, steps=1200, depth_batch=48, scene_batch=72, room_batch=40, face_batch=96, faces=20_000
+)
+
+# A vision transformer that starts from captions alone learns which colours go with which shapes.
+_FROM_TEACHER = replace(
+    _WITH_FACES,
+    kind="distil",
+    teacher="tiny-rn",
+    seed=3,
+    steps=2000,
+    learning_rate=3e-3,
+    matrix_rate=1.2e-2,
+    warmup_steps=50,
+    average=0.997,
+    depth_batch=28,
+    scene_batch=40,
+    room_batch=10,
+    rooms=5600,
+    face_batch=20,
+    faces=12_000,
     clip_pairs=300,
-    people_batch=12,
+    people_batch=3,
+    views_each=3,
+    patch_dropout=0.0,
+    pasted_share=0.15,
+    hint=5.0,
 )
 
 STAGES: dict[str, tuple[Stage, ...]] = {
     "tiny-rn": (
         Stage(steps=2400, scenes=60_000, single_share=0.6, first_caption_share=0.35),
         replace(_WITH_ROOMS, steps=1000),
-        _WHOLE_WORLD,
+        replace(_WITH_FACES, depth_batch=56, scene_batch=80, face_batch=64),
+        _WITH_FACES,
     ),
-    # A vision transformer that starts from captions alone learns which colours go with which shapes.
     "tiny": (
+        _FROM_TEACHER,
         replace(
-            _WHOLE_WORLD,
-            kind="distil",
-            teacher="tiny-rn",
-            steps=1600,
-            learning_rate=1.5e-3,
-            patch_dropout=0.5,
-            pasted_share=0.25,
+            _FROM_TEACHER,
+            steps=1700,
+            learning_rate=2e-3,
+            matrix_rate=8e-3,
+            depth_batch=34,
+            scene_batch=32,
+            room_batch=16,
+            face_batch=16,
+            people_batch=2,
+            pasted_share=0.1,
         ),
     ),
 }

@@ -14,9 +14,9 @@ from clipzoo.data.scenes import Scene, scene_dataset
 from clipzoo.data.shapes import CATEGORIES
 from clipzoo.data.toy_clips import ToyClip, clip_dataset
 from clipzoo.errors import ConfigError
-from clipzoo.training.depth_images import DepthPool, make_clouds, render_pool
-from clipzoo.training.lessons import DepthImages, Distances, FacesWithCaptions, Scenes, Subject
 from clipzoo_train.toy.clip_frames import PeopleInClips, frames_as_scenes
+from clipzoo_train.toy.depth_images import DepthPool, make_clouds, render_pool
+from clipzoo_train.toy.lessons import DepthImages, Distances, FacesWithCaptions, Scenes, Subject
 from clipzoo_train.toy.stages import Stage
 
 MODELNET10 = (

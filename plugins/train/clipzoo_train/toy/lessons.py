@@ -23,7 +23,7 @@ from clipzoo.data.rooms import DISTANCE_WORDS, RoomWindows, distance_sentences
 from clipzoo.data.scenes import COLOURS, INK, NEUTRAL_TEMPLATES, PLAIN, SHAPES, Caption, Scene, truth_matrix
 from clipzoo.encoders.pixels import normalise_pixels
 from clipzoo.prompts import clean_name
-from clipzoo.training.depth_images import DEPTH_TEMPLATES, DepthPool, to_pixels
+from clipzoo_train.toy.depth_images import DEPTH_TEMPLATES, DepthPool, to_pixels
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 

@@ -1,1 +1,0 @@
-"""How the bundled encoders are made: the toy world in, a small CLIP out."""
