@@ -65,7 +65,7 @@ def crop_batches(
     boxes: Float[Tensor, "boxes 4"],
     size: int,
     fit: Fit = "square",
-    batch_size: int = 32,
+    batch_size: int = 16,
 ) -> Iterator[Float[Tensor, "batch channels size size"]]:
     """The crops of :func:`crop_regions`, some at a time; on the CPU each batch is written over the one before.
 

@@ -66,7 +66,7 @@ class ViLD:
         iou: of the suppression within a class.
         threshold: least score.
         limit: detections an image.
-        batch_size: crops that pass the encoder at once.
+        batch_size: crops that pass the encoder at once; default 16 on a CPU, whose cache holds them, and 128 elsewhere.
         dense_px: longer side of the image for ``features="dense"``, px.
         dense_mode: see :meth:`FrozenCLIP.dense`.
 
@@ -97,7 +97,7 @@ class ViLD:
         iou: float = 0.5,
         threshold: float = 0.0,
         limit: int = 300,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         dense_px: int = 672,
         dense_mode: str | None = None,
     ) -> None:
@@ -239,12 +239,13 @@ def embed_crops(
     *,
     context: Sequence[float] = (1.0, 1.5),
     fit: Fit = "square",
-    batch_size: int = 128,
+    batch_size: int | None = None,
 ) -> Float[Tensor, "boxes dim"]:
     """Unit rows of boxes: the sum of the embeddings of the box and of its surroundings, each distinct crop once."""
     size = image.shape[-2], image.shape[-1]
     crops, rows = region_crops(boxes, size, tuple(context))
-    batches = crop_batches(image, crops, clip.image_size, fit, batch_size)
+    at_once = batch_size or (16 if clip.device.type == "cpu" else 128)
+    batches = crop_batches(image, crops, clip.image_size, fit, at_once)
     parts = [clip.encode_image(batch, resize="none") for batch in batches]
     return F.normalize(torch.cat(parts)[rows].sum(0), dim=-1)
 
