@@ -177,7 +177,7 @@ def test_strokes_begin_on_contours_under_the_tuning_for_small_encoders(tiny, tin
     strength = contour_strength(done.target.pixels[0].numpy())
     for row in done.template.points.numpy():
         x, y = np.concatenate([drawn_places(stroke) for stroke in row]).round().astype(int).clip(0, 223).T
-        assert strength[y, x].mean() > 0.7
+        assert strength[y, x].mean() > 5 * strength.mean()
     assert not np.array_equal(*done.template.points.numpy())
 
 
