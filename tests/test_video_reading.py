@@ -93,6 +93,15 @@ def test_work_is_shared_at_key_frames(three_threads, monkeypatch):
         assert len(reader._shares(rows)) == 1, "what would not fit is decoded one after the other"
 
 
+def test_a_file_that_goes_away_while_it_is_read_is_named(three_threads, tmp_path):
+    path = tmp_path / "gone.mp4"
+    path.write_bytes((CORPUS / "bframes_opengop_2997.mp4").read_bytes())
+    with open_video(path, "pyav") as video:
+        path.unlink()
+        with pytest.raises(DataError, match=r"gone\.mp4 cannot be opened any more"):
+            video.frames_at([0.0, 2.0, 4.5])
+
+
 @pytest.mark.parametrize("name", WHOLE)
 def test_times_in_any_order_one_by_one(name):
     """Seeking afresh for each time gives what one pass gives."""

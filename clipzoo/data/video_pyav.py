@@ -196,7 +196,10 @@ class PyAVReader:
         twin = copy(self)
         twin._to_rgb = self._av.video.reformatter.VideoReformatter()
         twin._begun = None
-        twin.container = self._av.open(str(self.path), metadata_errors="ignore")
+        try:
+            twin.container = self._av.open(str(self.path), metadata_errors="ignore")
+        except (self._av.FFmpegError, OSError, ValueError) as error:
+            raise DataError(f"{self.path} cannot be opened any more: {_reason(error)}") from error
         try:
             twin.stream = twin.container.streams.video[0]
             twin._share_work()
