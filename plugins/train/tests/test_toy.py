@@ -161,6 +161,38 @@ def test_trials_keep_the_batches(name):
         assert bool(trial.rooms) == bool(stage.rooms) and bool(trial.faces) == bool(stage.faces)
 
 
+def test_one_world_is_held_at_a_time(monkeypatch, tmp_path):
+    """Two at once took 17 GB."""
+    import weakref
+
+    import clipzoo_train.toy.run as run
+
+    made: list[weakref.ref] = []
+
+    def make(stage, workers):
+        assert not any(earlier() for earlier in made)
+        world = World((), None, [])
+        made.append(weakref.ref(world))
+        return world
+
+    def pretend(name, stages, number, world, context, done, folder):
+        done.mkdir(parents=True)
+        for file, text in (("rows.json", "[]"), ("tiny-rn.json", ""), ("tiny-rn.safetensors", "")):
+            (done / file).write_text(text)
+
+    class Settings:
+        curriculum, curriculum_share, workers = "tiny-rn", 1.0, 1
+
+    class Context:
+        folder = tmp_path
+
+    monkeypatch.setattr(run, "make_world", make)
+    monkeypatch.setattr(run, "_run_stage", pretend)
+    monkeypatch.setattr(run, "_measured", lambda *given: None)
+    run.make_encoder(Settings(), Context())
+    assert len(made) == 3  # the last two stages share one
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny-rn", "tiny"])
 def test_the_command_makes_the_two_files(name, tmp_path):

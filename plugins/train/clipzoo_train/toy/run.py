@@ -34,7 +34,9 @@ def make_encoder(settings: TrainSettings, context: Context) -> Result:
     for number, stage in enumerate(stages):
         done = folder / f"stage-{number}"
         if not (done / "rows.json").exists():
-            world = _world_of(stage, settings, world)
+            if world is None or _data(world[0]) != _data(stage):
+                world = None  # Freed before the next one is made: two at once are 17 GB.
+                world = stage, make_world(stage, settings.workers)
             _run_stage(name, stages, number, world[1], context, done, folder)
         rows += json.loads((done / "rows.json").read_text(encoding="utf-8"))
     for row in rows:
@@ -45,14 +47,8 @@ def make_encoder(settings: TrainSettings, context: Context) -> Result:
     return _measured(name, stages, rows, folder, settings, context)
 
 
-def _world_of(stage: Stage, settings: TrainSettings, held: tuple[Stage, World] | None) -> tuple[Stage, World]:
-    """The world of a stage; one that has the same data is used again."""
-    if held is not None and _data(held[0]) == _data(stage):
-        return stage, held[1]
-    return stage, make_world(stage, settings.workers)
-
-
 def _data(stage: Stage) -> tuple[Any, ...]:
+    """What decides the world of a stage; one that has the same is used again."""
     return (
         stage.seed,
         stage.scenes,
