@@ -78,11 +78,12 @@ def test_points_beyond_the_last_segment_get_no_gradient(artist):
 
 
 def test_the_drawing_comes_nearer_to_the_sentence(artist):
-    done = artist.draw("a red heart", paths=12, steps=25, size=64, trace_every=25)
+    done = artist.draw("a red heart", paths=32, steps=50, size=64, trace_every=50)
     loss = done.optimised.history["loss"][:, 0]
-    assert loss[-5:].mean() < loss[:5].mean() - 0.05
-    assert done.ink.paths <= 12 and isinstance(done.drawing, Drawing)
-    assert [step for step, _ in done.way()] == [0, 25]
+    # Four seeds under two trainings of the encoder fell by 0.48 to 0.60; with 12 paths some starts see no heart for long.
+    assert loss[-5:].mean() < loss[:5].mean() - 0.3
+    assert done.ink.paths <= 32 and isinstance(done.drawing, Drawing)
+    assert [step for step, _ in done.way()] == [0, 50]
 
 
 def test_widths_and_colours_move_and_stay_in_range(artist):
