@@ -93,6 +93,6 @@ STYLECLIP = Plugin(
         data_licence="that of your images; procedural faces: Apache-2.0",
     ),
     extra="style",
-    demo={"method": "optimise", "prompt": ["a face with dark skin", "a face with an open mouth"], "samples": 3},
+    demo={"method": "optimise", "prompt": ["a face on a pink background", "a face with an open mouth"], "samples": 3},
     recipes="clipzoo_style.recipe",
 )
